@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "agent/datapath/datapath.h"
+
+namespace heddle::agent {
+
+// The interception for kernels without the hooks: nat REDIRECT inside the pod's netns, tried as nftables, then
+// iptables-nft, then iptables-legacy. All calls are made on the agent's main thread; they enter the netns in a
+// child process, so that a failure cannot leave the agent inside.
+enum class RedirectBackend { nftables, iptables_nft, iptables_legacy };
+const char* to_string(RedirectBackend backend);
+
+class Redirect {
+ public:
+  struct Options {
+    // SO_MARK of mesh sockets, exempt from redirection. Random per node and secret: a pod with CAP_NET_RAW can set
+    // any mark but has to guess this one.
+    std::uint32_t mark = 0;
+    // Path below the cgroup2 mount of the agent's cgroup; where `socket cgroupv2` matches work the mark is not
+    // trusted alone. Empty: unknown.
+    std::string mesh_cgroup;
+  };
+
+  // The first backend whose rules really load in a fresh netns; Errc::unsupported lists why each failed.
+  static Result<Redirect> probe(const Options& options);
+
+  // Programs the rules in one transaction: idempotent, replaces an earlier set. IPv4 and IPv6.
+  Result<> install(const InterceptedPod& pod, int netns_fd);
+  // Removes every rule, chain and table that install() made, by any backend. Idempotent.
+  Result<> remove(int netns_fd);
+  // CHECK.
+  Result<> verify(const InterceptedPod& pod, int netns_fd) const;
+  RedirectBackend backend() const { return backend_; }
+
+ private:
+  Redirect(Options options, RedirectBackend backend) : options_(std::move(options)), backend_(backend) {}
+  Options options_;
+  RedirectBackend backend_;
+};
+
+}  // namespace heddle::agent

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# Third-party parts, all from Debian 12 (tools/setup installs them). Each becomes one imported or interface target.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS json url)
+find_package(OpenSSL 3 REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(GTest REQUIRED)
+find_package(benchmark QUIET)
+pkg_check_modules(NGHTTP2 REQUIRED IMPORTED_TARGET libnghttp2)
+pkg_check_modules(LIBBPF REQUIRED IMPORTED_TARGET libbpf)
+pkg_check_modules(GRPCPP REQUIRED IMPORTED_TARGET grpc++)
+pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-cpp)
+pkg_check_modules(SECCOMP REQUIRED IMPORTED_TARGET libseccomp)
+pkg_check_modules(NFTABLES REQUIRED IMPORTED_TARGET libnftables)
+pkg_check_modules(LIBMNL REQUIRED IMPORTED_TARGET libmnl)
+find_program(HEDDLE_PROTOC protoc REQUIRED)
+find_program(HEDDLE_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
+find_program(HEDDLE_BPF_CLANG NAMES clang-19 clang-16 clang-14 clang REQUIRED)
+find_program(HEDDLE_BPFTOOL bpftool PATHS /usr/sbin /sbin REQUIRED)
+
+# Boost.Asio compiled once instead of in every file that includes it.
+add_library(heddle_asio STATIC ${CMAKE_SOURCE_DIR}/cmake/asio.cpp)
+target_compile_definitions(heddle_asio PUBLIC BOOST_ASIO_SEPARATE_COMPILATION BOOST_ASIO_NO_DEPRECATED
+                                              BOOST_BEAST_SEPARATE_COMPILATION)
+target_link_libraries(heddle_asio PUBLIC Boost::headers Threads::Threads)
+if(HEDDLE_SANITIZE)
+  target_compile_options(heddle_asio PRIVATE -fsanitize=${HEDDLE_SANITIZE})
+endif()
+
+# llhttp: Debian ships its C sources inside node-llhttp.
+set(HEDDLE_LLHTTP_DIR /usr/share/llhttp CACHE PATH "Folder of llhttp's C sources")
+set(HEDDLE_LLHTTP_INCLUDE /usr/share/include/llhttp CACHE PATH "Folder of llhttp.h")
+add_library(llhttp STATIC ${HEDDLE_LLHTTP_DIR}/llhttp.c ${HEDDLE_LLHTTP_DIR}/api.c ${HEDDLE_LLHTTP_DIR}/http.c)
+target_include_directories(llhttp SYSTEM PUBLIC ${HEDDLE_LLHTTP_INCLUDE})
+if(HEDDLE_SANITIZE)
+  target_compile_options(llhttp PRIVATE -fsanitize=${HEDDLE_SANITIZE})
+endif()
+if(HEDDLE_FUZZ)
+  target_compile_options(llhttp PRIVATE -fsanitize=fuzzer-no-link)
+endif()
