@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/ip.h"
+
+namespace heddle::proxy {
+
+enum class Interception : std::uint8_t { ebpf, iptables };
+
+// Linkerd's default inbound policies (config.linkerd.io/default-inbound-policy).
+enum class InboundPolicy : std::uint8_t {
+  all_unauthenticated,
+  all_authenticated,
+  cluster_unauthenticated,
+  cluster_authenticated,
+  deny,
+  audit
+};
+
+// A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new one, and
+// connections keep the one they began with.
+struct Pod {
+  std::uint32_t id = 0;
+  std::uint64_t netns_cookie = 0;
+  std::uint64_t generation = 0;
+  std::string uid;
+  std::string ns;
+  std::string name;
+  std::string service_account;
+  std::string identity;  // the name in its certificate
+  std::string node_name;
+  std::vector<IpAddress> ips;
+  std::uint16_t outbound_port = 0;
+  std::uint16_t inbound_port = 0;
+  Interception interception = Interception::ebpf;
+  InboundPolicy policy = InboundPolicy::all_unauthenticated;
+  std::vector<PortRange> opaque_ports;
+  std::vector<PortRange> require_identity_ports;
+  std::map<std::string, std::string> labels;
+  bool keep_client_source = true;
+};
+using PodRef = std::shared_ptr<const Pod>;
+
+// The pods of this node as one worker sees them. Worker-local, updated by posts from the link thread.
+class PodTable {
+ public:
+  virtual ~PodTable() = default;
+  // The pod with this address, or null: how a same-node endpoint is recognised (join).
+  virtual PodRef by_address(const IpAddress& ip) const = 0;
+  virtual PodRef by_id(std::uint32_t id) const = 0;
+};
+
+}  // namespace heddle::proxy

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "proxy/connection.h"
+
+namespace heddle::proxy {
+
+struct Decision {
+  bool allowed = false;
+  const char* rule = "";    // "default:all-unauthenticated", for metrics' authz_name
+  const char* reason = "";  // why not, in words
+};
+
+// May this connection reach the app? Pure. Ports that require identity, then the pod's default policy; the mesh's
+// own listener ports are never reachable through the mesh.
+Decision authorize(const InboundConnection& connection);
+
+}  // namespace heddle::proxy

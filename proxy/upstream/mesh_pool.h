@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "base/ip.h"
+#include "base/result.h"
+#include "proxy/balance/balancer.h"
+#include "proxy/io/stream.h"
+#include "proxy/pods/pod.h"
+
+namespace heddle::proxy {
+
+struct Worker;
+
+// How an endpoint was reached, for logs and metrics.
+enum class Wire : std::uint8_t { heddle, linkerd_transparent, linkerd_transport, plaintext, local };
+const char* to_string(Wire wire);
+
+// Mesh connections of one worker: one pooled heddle/1 connection per (source pod, endpoint), or whatever wire the
+// peer speaks; which it was is remembered per endpoint.
+class MeshPool {
+ public:
+  struct Tunnel {
+    std::unique_ptr<Stream> stream;
+    Wire wire = Wire::heddle;
+    std::string peer_identity;
+  };
+  using Done = std::function<void(Result<Tunnel>)>;
+  class Pending {
+   public:
+    virtual ~Pending() = default;
+  };
+  virtual ~MeshPool() = default;
+
+  // A byte stream to the app behind `endpoint`, which is meshed (info.identity is set): a CONNECT stream, or a TLS
+  // connection of its own to a peer that is no heddle. Never plaintext. `client` is told to the far proxy.
+  [[nodiscard]] virtual std::unique_ptr<Pending> open_tunnel(PodRef pod, EndpointRef endpoint, SocketAddress client,
+                                                             std::chrono::milliseconds timeout, Done done) = 0;
+  virtual void drain() = 0;
+};
+std::unique_ptr<MeshPool> make_mesh_pool(Worker& worker);
+
+}  // namespace heddle::proxy

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "proxy/balance/balancer.h"
+#include "proxy/connection.h"
+#include "proxy/detect/detect.h"
+#include "proxy/discovery/directory.h"
+#include "proxy/io/loop.h"
+#include "proxy/io/stream.h"
+#include "proxy/pods/pod.h"
+#include "proxy/telemetry/telemetry.h"
+#include "proxy/tls/tls.h"
+#include "proxy/upstream/dial.h"
+#include "proxy/upstream/http_pool.h"
+#include "proxy/upstream/mesh_pool.h"
+
+namespace heddle::proxy {
+
+struct Settings {
+  std::chrono::milliseconds outbound_connect_timeout{1000};
+  std::chrono::milliseconds inbound_connect_timeout{300};
+  std::chrono::milliseconds handshake_timeout{5000};
+  std::chrono::milliseconds detect_timeout{10'000};  // nobody spoke: opaque
+  std::chrono::milliseconds drain_grace{120'000};
+  std::size_t max_connections_per_pod = 10'000;
+  std::size_t max_buffered_bytes_per_pod = 64 * 1024 * 1024;
+};
+
+// What one worker thread consists of; everything in it belongs to that thread. Passed by reference to the pipelines.
+struct Worker {
+  Worker(unsigned index, const Settings& settings) : index(index), settings(settings) {}
+  const unsigned index;
+  const Settings& settings;
+  Loop loop;
+  // For one read or decode at a time; its content is gone when the handler returns.
+  alignas(64) std::array<std::byte, 64 * 1024> scratch;
+  // Filled in by main(), in this order, destroyed in reverse.
+  std::unique_ptr<Telemetry> telemetry;
+  std::unique_ptr<PodTable> pods;
+  std::unique_ptr<Dialer> dialer;
+  std::unique_ptr<tls::Endpoint> tls;
+  std::unique_ptr<Directory> directory;
+  std::unique_ptr<MeshPool> mesh_pool;
+  std::unique_ptr<HttpPool> http_pool;
+  std::unique_ptr<ConnectionSet> connections;
+  // Set once a newer proxy serves: finish what runs, tell HTTP clients to go elsewhere.
+  bool draining = false;
+};
+
+}  // namespace heddle::proxy
