@@ -6,8 +6,8 @@
 
 namespace heddle {
 
-// Exponential backoff with jitter: doubles from `min` to `max`, each wait lengthened by up to `jitter` of itself.
-// Pure: the caller sleeps. Not thread-safe.
+// Exponential backoff with jitter: doubles from `min` to `max`, each wait lengthened by up to `jitter` of
+// itself. Pure: the caller sleeps. Not thread-safe.
 class Backoff {
  public:
   struct Policy {

@@ -47,13 +47,17 @@ Result<IpAddress> IpAddress::parse(std::string_view text) {
   if (text.size() > 63) return bad("an IP address", text);
   const std::string copy(text);
   in_addr four{};
-  if (::inet_pton(AF_INET, copy.c_str(), &four) == 1 && copy.size() == std::strlen(copy.c_str())) return from(four);
+  if (::inet_pton(AF_INET, copy.c_str(), &four) == 1 && copy.size() == std::strlen(copy.c_str()))
+    return from(four);
   in6_addr six{};
-  if (::inet_pton(AF_INET6, copy.c_str(), &six) == 1 && copy.size() == std::strlen(copy.c_str())) return from(six);
+  if (::inet_pton(AF_INET6, copy.c_str(), &six) == 1 && copy.size() == std::strlen(copy.c_str()))
+    return from(six);
   return bad("an IP address", text);
 }
 
-bool IpAddress::is_v4() const { return std::equal(v4_mapped_prefix.begin(), v4_mapped_prefix.end(), bytes_.begin()); }
+bool IpAddress::is_v4() const {
+  return std::equal(v4_mapped_prefix.begin(), v4_mapped_prefix.end(), bytes_.begin());
+}
 
 std::uint32_t IpAddress::v4_host_order() const {
   std::uint32_t network = 0;
@@ -97,7 +101,8 @@ Result<SocketAddress> SocketAddress::from(const sockaddr_storage& storage) {
     std::memcpy(&six, &storage, sizeof six);
     return SocketAddress{IpAddress::from(six.sin6_addr), ntohs(six.sin6_port)};
   }
-  return make_error(Errc::invalid_argument, "address family " + std::to_string(storage.ss_family) + " is not IP");
+  return make_error(Errc::invalid_argument,
+                    "address family " + std::to_string(storage.ss_family) + " is not IP");
 }
 
 Result<SocketAddress> SocketAddress::parse(std::string_view text) {

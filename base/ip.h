@@ -53,14 +53,16 @@ struct SocketAddress {
   static Result<SocketAddress> from(const sockaddr_storage& storage);
   // "1.2.3.4:80" or "[::1]:80".
   static Result<SocketAddress> parse(std::string_view text);
-  // AF_INET for an IPv4 address unless `as_v6` (a socket of AF_INET6 needs the v4-mapped form). Returns the length.
+  // AF_INET for an IPv4 address unless `as_v6` (a socket of AF_INET6 needs the v4-mapped form). Returns the
+  // length.
   socklen_t to_sockaddr(sockaddr_storage& storage, bool as_v6 = false) const;
   std::string to_string() const;
 
   auto operator<=>(const SocketAddress&) const = default;
 };
 
-// A prefix, "10.0.0.0/8" or "fd00::/8". Host bits are cleared. `bits` counts in the 128-bit form (a /8 of IPv4 is 104).
+// A prefix, "10.0.0.0/8" or "fd00::/8". Host bits are cleared. `bits` counts in the 128-bit form (a /8 of
+// IPv4 is 104).
 struct Cidr {
   IpAddress base;
   std::uint8_t bits = 128;

@@ -26,7 +26,9 @@ class JsonMessageFlag final : public spdlog::custom_flag_formatter {
       }
     }
   }
-  std::unique_ptr<custom_flag_formatter> clone() const override { return std::make_unique<JsonMessageFlag>(); }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<JsonMessageFlag>();
+  }
 };
 
 }  // namespace
@@ -37,8 +39,8 @@ Result<> start_logging(const LogOptions& options) {
     return make_error(Errc::invalid_argument,
                       "log level '" + options.level + "': use trace, debug, info, warn, error or off");
   }
-  auto logger = std::make_shared<spdlog::logger>(options.component,
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>(options.component, std::make_shared<spdlog::sinks::stderr_sink_mt>());
   if (options.format == "json") {
     auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
     formatter->add_flag<JsonMessageFlag>('*').set_pattern(

@@ -25,14 +25,14 @@ enum class Errc {
   invalid_argument = 1,  // the caller or the peer sent something malformed
   not_found,
   already_exists,
-  unavailable,       // a peer process is away; retrying later may work
+  unavailable,  // a peer process is away; retrying later may work
   timeout,
   permission_denied,
-  unsupported,       // this kernel or build cannot do it
-  exhausted,         // a configured limit was reached
-  protocol,          // a peer broke the protocol
-  closed,            // the peer or the owner ended the conversation
-  internal,          // a bug: an invariant does not hold
+  unsupported,  // this kernel or build cannot do it
+  exhausted,    // a configured limit was reached
+  protocol,     // a peer broke the protocol
+  closed,       // the peer or the owner ended the conversation
+  internal,     // a bug: an invariant does not hold
 };
 boost::system::error_code make_error_code(Errc e);
 

@@ -22,5 +22,5 @@
 #include <variant>
 #include <vector>
 
-#include <boost/system/result.hpp>
 #include <spdlog/spdlog.h>
+#include <boost/system/result.hpp>

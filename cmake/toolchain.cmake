@@ -4,7 +4,9 @@ set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_C_STANDARD 11)
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+# One code model everywhere, or the shared precompiled header is refused; -static programs may link it too.
+set(CMAKE_POSITION_INDEPENDENT_CODE OFF)
+add_compile_options(-fPIE)
 
 set(HEDDLE_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them (empty: none)")
 option(HEDDLE_FUZZ "Build the fuzz targets (needs clang)" OFF)

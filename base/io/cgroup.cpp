@@ -28,8 +28,9 @@ Result<std::string> find_cgroup2_mount(std::string_view mountinfo) {
     // Field 3 is the mounted root: a bind mount of a part of the tree would hide the pods' cgroups.
     return std::string(field(line, 4));
   }
-  return make_error(Errc::unsupported, "no cgroup2 file system is mounted; mount one with "
-                                       "`mount -t cgroup2 none /sys/fs/cgroup/unified`");
+  return make_error(Errc::unsupported,
+                    "no cgroup2 file system is mounted; mount one with "
+                    "`mount -t cgroup2 none /sys/fs/cgroup/unified`");
 }
 
 Result<std::string> cgroup2_mount() {

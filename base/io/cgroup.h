@@ -8,8 +8,8 @@
 
 namespace heddle {
 
-// Where cgroup v2 is mounted: /sys/fs/cgroup on most machines, /sys/fs/cgroup/unified on hybrid ones. Read from
-// /proc/self/mountinfo, never assumed (cgroups(7)). Errc::unsupported when there is none.
+// Where cgroup v2 is mounted: /sys/fs/cgroup on most machines, /sys/fs/cgroup/unified on hybrid ones. Read
+// from /proc/self/mountinfo, never assumed (cgroups(7)). Errc::unsupported when there is none.
 Result<std::string> cgroup2_mount();
 // The pure half: finds the mount in the text of a mountinfo file (proc(5)).
 Result<std::string> find_cgroup2_mount(std::string_view mountinfo);

@@ -86,7 +86,8 @@ Result<> bring_loopback_up() {
   if (!socket) return make_errno(errno, "cannot create a socket");
   ifreq request{};
   std::memcpy(request.ifr_name, "lo", 3);
-  if (::ioctl(socket.get(), SIOCGIFFLAGS, &request) != 0) return make_errno(errno, "cannot read the flags of lo");
+  if (::ioctl(socket.get(), SIOCGIFFLAGS, &request) != 0)
+    return make_errno(errno, "cannot read the flags of lo");
   if ((request.ifr_flags & IFF_UP) != 0) return {};
   request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
   if (::ioctl(socket.get(), SIOCSIFFLAGS, &request) != 0) return make_errno(errno, "cannot set lo up");

@@ -11,12 +11,13 @@
 
 namespace heddle {
 
-// Opens a network namespace file (/run/netns/NAME, /proc/PID/ns/net) and checks with NS_GET_NSTYPE (ioctl_ns(2))
-// that it is one, so that no other file of that path is ever entered.
+// Opens a network namespace file (/run/netns/NAME, /proc/PID/ns/net) and checks with NS_GET_NSTYPE
+// (ioctl_ns(2)) that it is one, so that no other file of that path is ever entered.
 Result<Fd> open_netns(const std::string& path);
 
-// Moves the calling thread into a network namespace until destruction (setns(2)). Needs CAP_SYS_ADMIN. Leaving
-// cannot fail in a way a program could survive (it would go on acting in the wrong pod), so a failure aborts.
+// Moves the calling thread into a network namespace until destruction (setns(2)). Needs CAP_SYS_ADMIN.
+// Leaving cannot fail in a way a program could survive (it would go on acting in the wrong pod), so a failure
+// aborts.
 class ScopedNetns {
  public:
   static Result<ScopedNetns> enter(int netns_fd);
@@ -29,8 +30,8 @@ class ScopedNetns {
   Fd home_;
 };
 
-// SO_NETNS_COOKIE of a socket (5.14), or of a namespace (enters it for one socket). Never reused while the kernel
-// runs, unlike inode numbers.
+// SO_NETNS_COOKIE of a socket (5.14), or of a namespace (enters it for one socket). Never reused while the
+// kernel runs, unlike inode numbers.
 Result<std::uint64_t> socket_netns_cookie(int socket);
 Result<std::uint64_t> netns_cookie(int netns_fd);
 

@@ -18,8 +18,9 @@ Result<sockaddr_un> unix_address(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.empty() || path.size() >= sizeof address.sun_path) {
-    return make_error(Errc::invalid_argument,
-                      "socket path '" + path + "' must have 1 to 107 bytes (unix(7)); choose a shorter --run-dir");
+    return make_error(
+        Errc::invalid_argument,
+        "socket path '" + path + "' must have 1 to 107 bytes (unix(7)); choose a shorter --run-dir");
   }
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
@@ -46,13 +47,15 @@ Result<Fd> listen_unix(const std::string& path, mode_t mode, bool nonblocking) {
   auto address = unix_address(path);
   if (!address) return address.error();
   if (auto live = connect_unix(path, false); live) {
-    return make_error(Errc::already_exists, "another process serves " + path + "; stop it or choose another --run-dir");
+    return make_error(Errc::already_exists,
+                      "another process serves " + path + "; stop it or choose another --run-dir");
   } else if (live.error().code.value() == ECONNREFUSED) {
     ::unlink(path.c_str());
   }
   Fd fd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0));
   if (!fd) return make_errno(errno, "cannot create a UNIX socket");
-  // The socket file must never be reachable with a wider mode than asked for, not even between bind and chmod.
+  // The socket file must never be reachable with a wider mode than asked for, not even between bind and
+  // chmod.
   const mode_t previous = ::umask(0777 & ~mode);
   const int bound = ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address);
   const int bind_errno = errno;
@@ -71,8 +74,8 @@ Result<Fd> accept_unix(const Fd& listener, bool nonblocking) {
 
 Result<> send_unix(int socket, std::string_view bytes, const std::vector<int>& fds) {
   if (bytes.size() > max_unix_message_bytes || fds.size() > max_unix_message_fds) {
-    return make_error(Errc::invalid_argument, "UNIX message too large: " + std::to_string(bytes.size()) + " bytes, " +
-                                                  std::to_string(fds.size()) + " descriptors");
+    return make_error(Errc::invalid_argument, "UNIX message too large: " + std::to_string(bytes.size()) +
+                                                  " bytes, " + std::to_string(fds.size()) + " descriptors");
   }
   iovec vector{const_cast<char*>(bytes.data()), bytes.size()};
   msghdr message{};
@@ -125,7 +128,8 @@ Result<UnixMessage> receive_unix(int socket) {
   }
   if (received == 0) return make_error(Errc::closed, "the peer closed the UNIX socket");
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-    return make_error(Errc::protocol, "a UNIX message was cut (too large, or no descriptor left: see RLIMIT_NOFILE)");
+    return make_error(Errc::protocol,
+                      "a UNIX message was cut (too large, or no descriptor left: see RLIMIT_NOFILE)");
   }
   out.bytes.assign(buffer.data(), static_cast<std::size_t>(received));
   return out;

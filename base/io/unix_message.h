@@ -13,9 +13,9 @@
 
 namespace heddle {
 
-// Messages with descriptors over UNIX SOCK_SEQPACKET sockets: one send is one receive, boundaries are kept by the
-// kernel, descriptors travel with SCM_RIGHTS (unix(7)). All functions work on blocking and non-blocking sockets;
-// a full or empty non-blocking socket is errno EAGAIN in the error's code.
+// Messages with descriptors over UNIX SOCK_SEQPACKET sockets: one send is one receive, boundaries are kept by
+// the kernel, descriptors travel with SCM_RIGHTS (unix(7)). All functions work on blocking and non-blocking
+// sockets; a full or empty non-blocking socket is errno EAGAIN in the error's code.
 
 // What one message may carry. Larger ones are refused by the sender and by the receiver.
 constexpr std::size_t max_unix_message_bytes = 128 * 1024;
@@ -32,15 +32,16 @@ struct PeerCredentials {
   gid_t gid = 0;
 };
 
-// Listens at `path` with the given mode, owner unchanged. A stale socket file (nobody answers) is replaced; a live
-// one is Errc::already_exists. Paths of 108 bytes and more are refused with advice.
+// Listens at `path` with the given mode, owner unchanged. A stale socket file (nobody answers) is replaced; a
+// live one is Errc::already_exists. Paths of 108 bytes and more are refused with advice.
 Result<Fd> listen_unix(const std::string& path, mode_t mode, bool nonblocking);
 Result<Fd> connect_unix(const std::string& path, bool nonblocking);
 Result<Fd> accept_unix(const Fd& listener, bool nonblocking);
 
 // Whole message or error. The caller keeps the descriptors it sends.
 Result<> send_unix(int socket, std::string_view bytes, const std::vector<int>& fds = {});
-// Errc::closed when the peer ended the conversation, Errc::protocol when the message or its descriptors were cut.
+// Errc::closed when the peer ended the conversation, Errc::protocol when the message or its descriptors were
+// cut.
 Result<UnixMessage> receive_unix(int socket);
 
 // SO_PEERCRED: the credentials at connect(2) time, vouched for by the kernel.
