@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "base/result.h"
+#include "control/source/snapshot.h"
+
+namespace heddle::source {
+
+// For metrics and readiness.
+struct Status {
+  std::uint64_t version = 0;  // of the current snapshot
+  std::size_t objects = 0;
+  std::size_t broken_files = 0;  // now; their last good objects are still served
+  std::uint64_t errors = 0;      // ever: files that could not be read or parsed
+  bool connected = false;        // changes are being seen
+};
+
+// Where Kubernetes' objects come from. Thread-safe; destruction stops it and waits for its thread.
+class Source {
+ public:
+  using Listener = std::function<void(std::shared_ptr<const Snapshot>)>;
+
+  virtual ~Source() = default;
+
+  // Reads everything once before it returns, so that current() is complete; then calls `on_change` on the
+  // source's own thread, one call at a time, with each later snapshot. Must be called once. Errc::not_found
+  // and the like name what is missing; a broken file is not an error (it is logged and counted).
+  virtual Result<> start(Listener on_change) = 0;
+  // Never null: empty before start().
+  virtual std::shared_ptr<const Snapshot> current() const = 0;
+  virtual Status status() const = 0;
+};
+
+// "folder:PATH" (see FolderSource). Errc::invalid_argument tells the accepted forms.
+Result<std::unique_ptr<Source>> make_source(std::string_view spec);
+
+}  // namespace heddle::source
