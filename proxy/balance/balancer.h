@@ -30,7 +30,7 @@ struct EndpointInfo {
 class Endpoint {
  public:
   using Clock = std::chrono::steady_clock;
-  explicit Endpoint(EndpointInfo info) : info(std::move(info)) {}
+  explicit Endpoint(EndpointInfo described) : info(std::move(described)) {}
 
   const EndpointInfo info;
   bool removed = false;            // left the set: finish what runs, start nothing
