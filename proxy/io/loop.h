@@ -10,8 +10,8 @@
 
 namespace heddle::proxy {
 
-// Receives the readiness of one descriptor. Edge-triggered: read or write until it would block, or remember that
-// you did not and go on later by yourself.
+// Receives the readiness of one descriptor. Edge-triggered: read or write until it would block, or remember
+// that you did not and go on later by yourself.
 class IoHandler {
  public:
   virtual void on_io(std::uint32_t epoll_events) = 0;
@@ -22,8 +22,8 @@ class IoHandler {
 
 class Timer;
 
-// A worker's event loop: epoll(7), timers, and work posted from other threads. One thread runs it; every member but
-// post() and stop() belongs to that thread.
+// A worker's event loop: epoll(7), timers, and work posted from other threads. One thread runs it; every
+// member but post() and stop() belongs to that thread.
 class Loop {
  public:
   using Task = std::function<void()>;
@@ -34,8 +34,8 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  // Watches a descriptor; `events` as in epoll_ctl(2), EPOLLET (or EPOLLEXCLUSIVE for listeners) included by the
-  // caller. The handler must outlive the watch.
+  // Watches a descriptor; `events` as in epoll_ctl(2), EPOLLET (or EPOLLEXCLUSIVE for listeners) included by
+  // the caller. The handler must outlive the watch.
   Result<> add(int fd, std::uint32_t events, IoHandler& handler);
   Result<> modify(int fd, std::uint32_t events, IoHandler& handler);
   // After this no event of the descriptor is delivered any more, not even one already fetched.
@@ -43,8 +43,8 @@ class Loop {
 
   // Runs `task` on the loop's thread; callable from any thread, in order per caller.
   void post(Task task);
-  // Runs `task` after the current handler returned and before the loop blocks again: the way to delete oneself, to
-  // call back without recursion, to write once for many events.
+  // Runs `task` after the current handler returned and before the loop blocks again: the way to delete
+  // oneself, to call back without recursion, to write once for many events.
   void defer(Task task);
 
   // The time when the current batch of events began (no system call).
@@ -59,9 +59,9 @@ class Loop {
   std::unique_ptr<Impl> impl_;
 };
 
-// Calls back once, at or after its time, on the loop's thread. Re-arming moves it; destruction cancels. Granularity
-// is a few milliseconds: these are time-outs, not clocks. Arming and cancelling are O(log n) or better and
-// allocation-free.
+// Calls back once, at or after its time, on the loop's thread. Re-arming moves it; destruction cancels.
+// Granularity is a few milliseconds: these are time-outs, not clocks. Arming and cancelling are O(log n) or
+// better and allocation-free.
 class Timer {
  public:
   using Callback = std::function<void()>;

@@ -35,11 +35,11 @@ class StreamEvents {
   ~StreamEvents() = default;
 };
 
-// A bidirectional byte stream on one worker: a TCP socket, TLS above one, a CONNECT stream of a mesh connection, or
-// the two ends of a join. All calls on the worker's thread. Callbacks come from the loop only, never from inside a
-// call, and edge-triggered: after read() did not say would_block nothing is promised, so who stops reading early
-// (back-pressure) must call read() again by itself. Destruction closes: with everything written and both ends
-// finished it is a clean close, otherwise a reset.
+// A bidirectional byte stream on one worker: a TCP socket, TLS above one, a CONNECT stream of a mesh
+// connection, or the two ends of a join. All calls on the worker's thread. Callbacks come from the loop only,
+// never from inside a call, and edge-triggered: after read() did not say would_block nothing is promised, so
+// who stops reading early (back-pressure) must call read() again by itself. Destruction closes: with
+// everything written and both ends finished it is a clean close, otherwise a reset.
 class Stream {
  public:
   virtual ~Stream() = default;
@@ -48,16 +48,18 @@ class Stream {
   void set_events(StreamEvents* events) { events_ = events; }
 
   virtual IoResult read(std::span<std::byte> into) = 0;
-  // Takes as much as it can without growing a buffer of its own beyond a bounded amount; the rest is the caller's to
-  // keep and to offer again after on_writable().
+  // Takes as much as it can without growing a buffer of its own beyond a bounded amount; the rest is the
+  // caller's to keep and to offer again after on_writable().
   virtual IoResult write(std::span<const iovec> data) = 0;
   // No more writes: FIN, close_notify + FIN, END_STREAM. What write() took is sent first.
   virtual void finish_writes() = 0;
-  // Ends both directions at once so that the peer sees an error (RST, RST_STREAM). Only destruction may follow.
+  // Ends both directions at once so that the peer sees an error (RST, RST_STREAM). Only destruction may
+  // follow.
   virtual void reset() = 0;
   // Bytes this object keeps alive now beyond its own size (unsent data, TLS records): for per-pod accounting.
   virtual std::size_t buffered() const = 0;
-  // The TCP socket's descriptor if this is or rests on one, else -1 (for getsockname, TCP_INFO; never for I/O).
+  // The TCP socket's descriptor if this is or rests on one, else -1 (for getsockname, TCP_INFO; never for
+  // I/O).
   virtual int descriptor() const { return -1; }
 
  protected:
@@ -67,7 +69,9 @@ class Stream {
 // A connected non-blocking TCP socket on a loop (TCP_NODELAY and keepalive set by whoever made it).
 std::unique_ptr<Stream> make_tcp_stream(Loop& loop, Fd socket);
 
-// Reads from `prefix` first, then from the stream: for bytes consumed by detection. The prefix is freed when read.
-std::unique_ptr<Stream> with_prefix(Loop& loop, std::unique_ptr<Stream> stream, std::span<const std::byte> prefix);
+// Reads from `prefix` first, then from the stream: for bytes consumed by detection. The prefix is freed when
+// read.
+std::unique_ptr<Stream> with_prefix(Loop& loop, std::unique_ptr<Stream> stream,
+                                    std::span<const std::byte> prefix);
 
 }  // namespace heddle::proxy

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/io/loop.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <mutex>
+#include <stdexcept>
+#include <vector>
+
+#include "base/fd.h"
+#include "proxy/io/timer_heap.h"
+
+namespace heddle::proxy {
+namespace {
+
+constexpr int events_per_wait = 256;
+constexpr std::uint32_t wake_generation = ~0u;  // no watch ever has it: marks the eventfd
+
+}  // namespace
+
+struct Loop::Impl {
+  // Who watches a descriptor, indexed by it. The generation tells an event of this watch from one that was
+  // fetched for an earlier watch of the same number.
+  struct Watch {
+    IoHandler* handler = nullptr;
+    std::uint32_t generation = 0;
+  };
+
+  Fd epoll;
+  Fd wake;
+  std::vector<Watch> watches;
+  std::vector<Task> deferred;
+  std::vector<Task> running_tasks;
+  TimerHeap timers;
+  Clock::time_point now = Clock::now();
+  bool running = false;
+
+  std::mutex mutex;  // guards `posted`
+  std::vector<Task> posted;
+  std::vector<Task> running_posts;
+  std::atomic<bool> stopping{false};
+
+  Result<> control(int operation, int fd, std::uint32_t events) {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = (std::uint64_t{watches[static_cast<std::size_t>(fd)].generation} << 32) |
+                     static_cast<std::uint32_t>(fd);
+    if (::epoll_ctl(epoll.get(), operation, fd, &event) != 0) {
+      return make_errno(errno, "epoll_ctl on descriptor " + std::to_string(fd));
+    }
+    return {};
+  }
+
+  void ring() {
+    const std::uint64_t one = 1;
+    // EAGAIN means that the counter is at its top: the loop is awake anyway.
+    [[maybe_unused]] const ssize_t written = ::write(wake.get(), &one, sizeof one);
+  }
+
+  void dispatch(const epoll_event& event) {
+    const auto generation = static_cast<std::uint32_t>(event.data.u64 >> 32);
+    const auto fd = static_cast<std::size_t>(event.data.u64 & 0xffffffffu);
+    if (generation == wake_generation) {
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t got = ::read(wake.get(), &count, sizeof count);
+      return;
+    }
+    const Watch& watch = watches[fd];
+    if (watch.handler != nullptr && watch.generation == generation) watch.handler->on_io(event.events);
+  }
+
+  void run_posted() {
+    {
+      const std::lock_guard lock(mutex);
+      running_posts.swap(posted);
+    }
+    for (Task& task : running_posts) task();
+    running_posts.clear();
+  }
+
+  // One round only: what these defer runs after the next look at the descriptors, so that a connection that
+  // goes on by deferring cannot starve the others.
+  void run_deferred() {
+    running_tasks.swap(deferred);
+    for (Task& task : running_tasks) task();
+    running_tasks.clear();
+    // A burst's capacity is not kept.
+    if (running_tasks.capacity() > 4096) running_tasks.shrink_to_fit();
+  }
+
+  int wait_time() {
+    if (!deferred.empty()) return 0;
+    const auto next = timers.next();
+    if (!next) return -1;
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now());
+    return static_cast<int>(std::clamp<long long>(wait.count(), 0, 60'000));
+  }
+};
+
+Loop::Loop() : impl_(std::make_unique<Impl>()) {
+  impl_->epoll.reset(::epoll_create1(EPOLL_CLOEXEC));
+  impl_->wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = (std::uint64_t{wake_generation} << 32);
+  if (!impl_->epoll || !impl_->wake ||
+      ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, impl_->wake.get(), &event) != 0) {
+    throw std::runtime_error("cannot create an event loop: " + make_errno(errno).message());
+  }
+}
+
+Loop::~Loop() = default;
+
+Result<> Loop::add(int fd, std::uint32_t events, IoHandler& handler) {
+  if (fd < 0) return make_errno(EBADF, "epoll_ctl");
+  const auto index = static_cast<std::size_t>(fd);
+  if (impl_->watches.size() <= index) impl_->watches.resize(std::max<std::size_t>(64, index + index / 2 + 1));
+  Impl::Watch& watch = impl_->watches[index];
+  if (++watch.generation == wake_generation) watch.generation = 1;
+  watch.handler = &handler;
+  auto done = impl_->control(EPOLL_CTL_ADD, fd, events);
+  if (!done) impl_->watches[index].handler = nullptr;
+  return done;
+}
+
+Result<> Loop::modify(int fd, std::uint32_t events, IoHandler& handler) {
+  if (fd < 0 || static_cast<std::size_t>(fd) >= impl_->watches.size()) return make_errno(EBADF, "epoll_ctl");
+  impl_->watches[static_cast<std::size_t>(fd)].handler = &handler;
+  return impl_->control(EPOLL_CTL_MOD, fd, events);
+}
+
+void Loop::remove(int fd, IoHandler& handler) {
+  const auto index = static_cast<std::size_t>(fd);
+  if (fd < 0 || index >= impl_->watches.size() || impl_->watches[index].handler != &handler) return;
+  impl_->watches[index].handler = nullptr;
+  ++impl_->watches[index].generation;
+  epoll_event unused{};
+  ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_DEL, fd, &unused);
+}
+
+void Loop::post(Task task) {
+  bool first = false;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    first = impl_->posted.empty();
+    impl_->posted.push_back(std::move(task));
+  }
+  if (first) impl_->ring();
+}
+
+void Loop::defer(Task task) {
+  impl_->deferred.push_back(std::move(task));
+}
+
+Loop::Clock::time_point Loop::now() const {
+  return impl_->running ? impl_->now : Clock::now();
+}
+
+void Loop::run() {
+  std::array<epoll_event, events_per_wait> events;
+  impl_->now = Clock::now();
+  impl_->running = true;
+  while (!impl_->stopping.load(std::memory_order_acquire)) {
+    const int count = ::epoll_wait(impl_->epoll.get(), events.data(), events_per_wait, impl_->wait_time());
+    impl_->now = Clock::now();
+    if (count < 0 && errno != EINTR) throw std::runtime_error("epoll_wait: " + make_errno(errno).message());
+    for (int i = 0; i < count; ++i) impl_->dispatch(events[static_cast<std::size_t>(i)]);
+    impl_->run_posted();
+    impl_->timers.run(impl_->now);
+    impl_->run_deferred();
+  }
+  impl_->running = false;
+  impl_->stopping.store(false, std::memory_order_release);
+}
+
+void Loop::stop() {
+  impl_->stopping.store(true, std::memory_order_release);
+  impl_->ring();
+}
+
+struct Timer::Node : TimerNode {
+  explicit Node(Loop& owner) : loop(owner) {}
+  Loop& loop;
+};
+
+Timer::Timer(Loop& loop, Callback callback) : node_(std::make_unique<Node>(loop)) {
+  node_->callback = std::move(callback);
+  loop.impl_->timers.expect_one_more();
+}
+
+Timer::~Timer() {
+  TimerHeap& timers = node_->loop.impl_->timers;
+  timers.forget(*node_);
+  timers.expect_one_less();
+}
+
+void Timer::arm(std::chrono::milliseconds delay) {
+  // At least a millisecond: a callback that arms itself with 0 must not be run again within the same round.
+  const auto wait = std::max(delay, std::chrono::milliseconds(1));
+  node_->loop.impl_->timers.arm(*node_, node_->loop.now() + wait);
+}
+
+void Timer::cancel() {
+  node_->armed = false;
+}
+
+bool Timer::armed() const {
+  return node_->armed;
+}
+
+}  // namespace heddle::proxy

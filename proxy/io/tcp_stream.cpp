@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/io/tcp_stream.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+
+namespace heddle::proxy {
+namespace {
+
+constexpr std::uint32_t watched = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+
+void set_option(int socket, int level, int name, int value) {
+  ::setsockopt(socket, level, name, &value, sizeof value);
+}
+
+}  // namespace
+
+void set_connection_options(int socket) {
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 10);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
+  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);
+}
+
+void set_reset_on_close(int socket) {
+  const linger now{1, 0};
+  ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+TcpStream::TcpStream(Loop& loop, Fd socket, bool connecting)
+    : loop_(loop), socket_(std::move(socket)), want_write_(connecting) {
+  if (auto added = loop_.add(socket_.get(), watched, *this); !added) {
+    error_ = write_error_ = added.error().code.value();
+  }
+}
+
+TcpStream::~TcpStream() {
+  if (gone_ != nullptr) *gone_ = true;
+  if (!socket_) return;
+  loop_.remove(socket_.get(), *this);
+  if (!(read_ended_ && write_ended_)) set_reset_on_close(socket_.get());
+}
+
+IoResult TcpStream::read(std::span<std::byte> into) {
+  if (error_ != 0) return {IoStatus::error, 0, error_};
+  if (read_ended_) return {IoStatus::eof};
+  if (drained_) return {IoStatus::would_block};
+  ssize_t got = 0;
+  do {
+    got = ::recv(socket_.get(), into.data(), into.size(), 0);
+  } while (got < 0 && errno == EINTR);
+  if (got > 0) {
+    // A short read emptied the socket, and whatever arrives later rings again (epoll(7)); only an end already
+    // announced, or urgent data, may hide behind it.
+    drained_ = static_cast<std::size_t>(got) < into.size() && !peer_closing_ && !urgent_;
+    return {IoStatus::ok, static_cast<std::size_t>(got)};
+  }
+  if (got == 0) {
+    if (into.empty()) return {IoStatus::ok};
+    read_ended_ = true;
+    return {IoStatus::eof};
+  }
+  if (errno == EAGAIN) {
+    drained_ = true;
+    return {IoStatus::would_block};
+  }
+  error_ = errno;
+  return {IoStatus::error, 0, error_};
+}
+
+IoResult TcpStream::write(std::span<const iovec> data) {
+  if (write_error_ != 0) return {IoStatus::error, 0, write_error_};
+  if (write_ended_) return {IoStatus::error, 0, EPIPE};
+  if (write_blocked_) {
+    want_write_ = true;
+    return {IoStatus::would_block};
+  }
+  std::size_t wanted = 0;
+  for (const iovec& part : data) wanted += part.iov_len;
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(data.data());
+  message.msg_iovlen = data.size() < 1024 ? data.size() : 1024;  // IOV_MAX
+  ssize_t sent = 0;
+  do {
+    sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent >= 0) {
+    // The kernel promises a writable edge after a short write as it does after EAGAIN (SOCK_NOSPACE is set).
+    write_blocked_ = static_cast<std::size_t>(sent) < wanted && data.size() <= 1024;
+    return {IoStatus::ok, static_cast<std::size_t>(sent)};
+  }
+  if (errno == EAGAIN) {
+    write_blocked_ = want_write_ = true;
+    return {IoStatus::would_block};
+  }
+  write_error_ = errno;
+  return {IoStatus::error, 0, write_error_};
+}
+
+void TcpStream::finish_writes() {
+  if (write_ended_ || write_error_ != 0) return;
+  write_ended_ = true;
+  ::shutdown(socket_.get(), SHUT_WR);
+}
+
+void TcpStream::reset() {
+  if (!socket_) return;
+  loop_.remove(socket_.get(), *this);
+  set_reset_on_close(socket_.get());
+  socket_.reset();
+  if (error_ == 0) error_ = ECONNRESET;
+  if (write_error_ == 0) write_error_ = EPIPE;
+}
+
+void TcpStream::on_io(std::uint32_t events) {
+  bool gone = false;
+  gone_ = &gone;
+  if ((events & EPOLLPRI) != 0) urgent_ = true;
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) peer_closing_ = true;
+  if ((events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
+    drained_ = false;
+    if (events_ != nullptr) events_->on_readable();
+    if (gone) return;
+  }
+  if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0) {
+    write_blocked_ = false;
+    if (want_write_) {
+      want_write_ = false;
+      if (events_ != nullptr) events_->on_writable();
+      if (gone) return;
+    }
+  }
+  gone_ = nullptr;
+}
+
+std::unique_ptr<Stream> make_tcp_stream(Loop& loop, Fd socket) {
+  return std::make_unique<TcpStream>(loop, std::move(socket));
+}
+
+}  // namespace heddle::proxy

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+
+#include "proxy/io/loop.h"
+#include "proxy/io/stream.h"
+
+namespace heddle::proxy {
+
+// A TCP socket as a Stream. Usually made by make_tcp_stream(); the dialer makes one of a connecting socket,
+// so that a connection is registered with epoll once in its life.
+class TcpStream final : public Stream, private IoHandler {
+ public:
+  // The socket is non-blocking. With `connecting`, on_writable() is called when connect(2) finished either
+  // way.
+  TcpStream(Loop& loop, Fd socket, bool connecting = false);
+  ~TcpStream() override;
+
+  IoResult read(std::span<std::byte> into) override;
+  IoResult write(std::span<const iovec> data) override;
+  void finish_writes() override;
+  void reset() override;
+  std::size_t buffered() const override { return 0; }
+  int descriptor() const override { return socket_.get(); }
+
+  // Set when epoll refused the socket (out of memory or watches): the stream only reports that error.
+  int registration_error() const { return error_; }
+
+ private:
+  void on_io(std::uint32_t events) override;
+
+  Loop& loop_;
+  Fd socket_;
+  bool* gone_ = nullptr;  // set while a callback runs: tells it that the stream was destroyed inside
+  int error_ = 0;         // of reading
+  int write_error_ = 0;   // apart: after EPIPE the peer's last bytes can still be read
+  bool want_write_ = false;
+  bool write_blocked_ = false;  // a short write: wait for the edge, spare the system call
+  bool drained_ = false;        // a short read: the same
+  bool peer_closing_ = false;   // RDHUP or HUP seen: the end may already be behind the bytes
+  bool urgent_ = false;         // urgent data makes reads short without the socket being empty
+  bool read_ended_ = false;
+  bool write_ended_ = false;
+};
+
+// Socket options of every connection: no delay, keepalive after 10 s, and 30 s for unacknowledged bytes.
+// Accepted sockets inherit them from their listener (they are copied with the socket), so listeners get them
+// once.
+void set_connection_options(int socket);
+
+// SO_LINGER 0: closing resets the connection.
+void set_reset_on_close(int socket);
+
+}  // namespace heddle::proxy

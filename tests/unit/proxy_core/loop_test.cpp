@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/io/loop.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "base/fd.h"
+#include "proxy/io/timer_heap.h"
+
+namespace heddle::proxy {
+namespace {
+
+struct FunctionHandler : IoHandler {
+  std::function<void(std::uint32_t)> call;
+  void on_io(std::uint32_t events) override { call(events); }
+};
+
+struct Pair {
+  Fd read, write;
+  Pair() {
+    int fds[2];
+    if (::pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) std::abort();
+    read.reset(fds[0]);
+    write.reset(fds[1]);
+  }
+};
+
+TEST(Loop, RunsPostedTasksInOrder) {
+  Loop loop;
+  std::vector<int> seen;
+  std::thread other([&] {
+    for (int i = 0; i < 1000; ++i) loop.post([&seen, i] { seen.push_back(i); });
+    loop.post([&] { loop.stop(); });
+  });
+  loop.run();
+  other.join();
+  ASSERT_EQ(seen.size(), 1000u);
+  EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
+}
+
+TEST(Loop, DeliversNoEventAfterRemoveEvenIfItWasFetched) {
+  Loop loop;
+  Pair one, other;
+  FunctionHandler first, second;
+  int calls = 0;
+  // Both are ready in one batch; whichever runs first removes the other.
+  first.call = [&](std::uint32_t) {
+    ++calls;
+    loop.remove(other.read.get(), second);
+  };
+  second.call = [&](std::uint32_t) {
+    ++calls;
+    loop.remove(one.read.get(), first);
+  };
+  ASSERT_TRUE(loop.add(one.read.get(), EPOLLIN | EPOLLET, first));
+  ASSERT_TRUE(loop.add(other.read.get(), EPOLLIN | EPOLLET, second));
+  ASSERT_EQ(::write(one.write.get(), "x", 1), 1);
+  ASSERT_EQ(::write(other.write.get(), "x", 1), 1);
+  Timer timer(loop, [&] { loop.stop(); });
+  timer.arm(std::chrono::milliseconds(20));
+  loop.run();
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(Loop, TellsAReusedDescriptorNumberApart) {
+  Loop loop;
+  Pair trigger, old;
+  const int number = old.read.get();
+  FunctionHandler replacer, stale, fresh;
+  int stale_calls = 0;
+  int fresh_calls = 0;
+  Pair next;
+  const auto replace = [&] {
+    // The same number is now another pipe, watched by another handler, without anything to read.
+    loop.remove(number, stale);
+    ASSERT_EQ(::dup3(next.read.get(), number, O_CLOEXEC), number);
+    ASSERT_TRUE(loop.add(number, EPOLLIN | EPOLLET, fresh));
+  };
+  bool replaced = false;
+  replacer.call = [&](std::uint32_t) {
+    if (!std::exchange(replaced, true)) replace();
+  };
+  stale.call = [&](std::uint32_t) { ++stale_calls; };
+  fresh.call = [&](std::uint32_t) { ++fresh_calls; };
+  ASSERT_TRUE(loop.add(trigger.read.get(), EPOLLIN | EPOLLET, replacer));
+  ASSERT_TRUE(loop.add(number, EPOLLIN | EPOLLET, stale));
+  ASSERT_EQ(::write(trigger.write.get(), "x", 1), 1);  // its event is fetched first
+  ASSERT_EQ(::write(old.write.get(), "x", 1), 1);
+  Timer timer(loop, [&] { loop.stop(); });
+  timer.arm(std::chrono::milliseconds(20));
+  loop.run();
+  EXPECT_TRUE(replaced);
+  EXPECT_EQ(stale_calls, 0);
+  EXPECT_EQ(fresh_calls, 0);
+}
+
+TEST(Loop, DeferredTasksThatDeferAgainDoNotStarveDescriptors) {
+  Loop loop;
+  Pair pipe;
+  FunctionHandler handler;
+  handler.call = [&](std::uint32_t) { loop.stop(); };
+  ASSERT_TRUE(loop.add(pipe.read.get(), EPOLLIN | EPOLLET, handler));
+  int rounds = 0;
+  std::function<void()> again = [&] {
+    if (++rounds == 10) {
+      EXPECT_EQ(::write(pipe.write.get(), "x", 1), 1);
+    }
+    ASSERT_LT(rounds, 1000);
+    loop.defer([&] { again(); });
+  };
+  loop.defer([&] { again(); });
+  loop.run();
+  EXPECT_GE(rounds, 10);
+}
+
+TEST(Timer, FiresInOrderOfTime) {
+  Loop loop;
+  std::vector<int> order;
+  Timer late(loop, [&] {
+    order.push_back(3);
+    loop.stop();
+  });
+  Timer early(loop, [&] { order.push_back(1); });
+  Timer middle(loop, [&] { order.push_back(2); });
+  late.arm(std::chrono::milliseconds(30));
+  early.arm(std::chrono::milliseconds(5));
+  middle.arm(std::chrono::milliseconds(15));
+  loop.run();
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+}
+
+TEST(Timer, MayBeMovedBothWaysAndCancelled) {
+  Loop loop;
+  std::string order;
+  Timer end(loop, [&] { loop.stop(); });
+  Timer pulled(loop, [&] { order += 'p'; });
+  Timer pushed(loop, [&] { order += 'q'; });
+  Timer cancelled(loop, [&] { order += 'c'; });
+  pulled.arm(std::chrono::hours(1));
+  pulled.arm(std::chrono::milliseconds(10));
+  pushed.arm(std::chrono::milliseconds(5));
+  pushed.arm(std::chrono::milliseconds(20));
+  cancelled.arm(std::chrono::milliseconds(5));
+  cancelled.cancel();
+  end.arm(std::chrono::milliseconds(40));
+  loop.run();
+  EXPECT_EQ(order, "pq");
+}
+
+TEST(Timer, MayDestroyItselfInItsCallback) {
+  Loop loop;
+  std::unique_ptr<Timer> timer;
+  int token = 7;
+  int seen = 0;
+  timer = std::make_unique<Timer>(loop, [&timer, &seen, &loop, copy = std::make_shared<int>(token)] {
+    timer.reset();
+    seen = *copy;  // the callback itself is still alive
+    loop.stop();
+  });
+  timer->arm(std::chrono::milliseconds(1));
+  loop.run();
+  EXPECT_EQ(seen, 7);
+}
+
+TEST(TimerHeap, KeepsOrderUnderRandomArmingAndForgetting) {
+  TimerHeap heap;
+  std::vector<std::unique_ptr<TimerNode>> nodes;
+  std::uint64_t random = 42;
+  const auto next_random = [&] {
+    return random = random * 6364136223846793005u + 1442695040888963407u, random >> 33;
+  };
+  const TimerHeap::Clock::time_point start{};
+  TimerHeap::Clock::time_point now = start;
+  int fired = 0;
+  bool early = false;
+  for (int i = 0; i < 500; ++i) {
+    nodes.push_back(std::make_unique<TimerNode>());
+    heap.expect_one_more();
+    TimerNode* node = nodes.back().get();
+    node->callback = [&, node] {
+      ++fired;
+      early |= node->deadline > now;
+    };
+  }
+  for (int round = 0; round < 20'000; ++round) {
+    TimerNode& node = *nodes[next_random() % nodes.size()];
+    switch (next_random() % 4) {
+      case 0:
+        node.armed = false;
+        break;
+      case 1:
+        heap.forget(node);
+        node.armed = false;
+        break;
+      default:
+        heap.arm(node, now + std::chrono::milliseconds(next_random() % 50));
+    }
+    now += std::chrono::microseconds(next_random() % 1000);
+    heap.run(now);
+    for (const auto& each : nodes) {
+      ASSERT_FALSE(each->armed && each->deadline <= now) << "missed in round " << round;
+    }
+  }
+  EXPECT_FALSE(early);
+  EXPECT_GT(fired, 1000);
+  EXPECT_LE(heap.queued(), nodes.size());
+}
+
+}  // namespace
+}  // namespace heddle::proxy

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/io/stream.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "proxy/io/loop.h"
+#include "proxy/io/pipe.h"
+#include "proxy/io/tcp_stream.h"
+#include "tests/unit/proxy_core/tcp_pair.h"
+
+namespace heddle::proxy {
+namespace {
+
+struct Recorder : StreamEvents {
+  std::function<void()> readable, writable;
+  void on_readable() override {
+    if (readable) readable();
+  }
+  void on_writable() override {
+    if (writable) writable();
+  }
+};
+
+std::string text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+iovec vec(std::string_view bytes) {
+  return {const_cast<char*>(bytes.data()), bytes.size()};
+}
+
+// Runs the loop until the condition holds or 5 s passed.
+bool run_until(Loop& loop, const std::function<bool()>& condition) {
+  const auto end = Loop::Clock::now() + std::chrono::seconds(5);
+  Timer timer(loop, [&] { loop.stop(); });
+  while (!condition() && Loop::Clock::now() < end) {
+    timer.arm(std::chrono::milliseconds(1));
+    loop.run();
+  }
+  return condition();
+}
+
+struct Reader : StreamEvents {
+  explicit Reader(Stream& s) : stream(s) { stream.set_events(this); }
+  void on_readable() override {
+    std::array<std::byte, 1000> buffer;
+    while (true) {
+      const IoResult result = stream.read(buffer);
+      if (result.status == IoStatus::would_block) return;
+      if (result.status != IoStatus::ok) {
+        end = result;
+        ended = true;
+        return;
+      }
+      got += text(std::span(buffer).first(result.size));
+    }
+  }
+  void on_writable() override { ++writable; }
+  Stream& stream;
+  std::string got;
+  IoResult end;
+  bool ended = false;
+  int writable = 0;
+};
+
+TEST(TcpStream, ReadsWhatArrivedBeforeItWasMade) {
+  Loop loop;
+  test::TcpPair pair;
+  ASSERT_EQ(::send(pair.client.get(), "hello", 5, 0), 5);
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Reader reader(*stream);
+  ASSERT_TRUE(run_until(loop, [&] { return reader.got == "hello"; })) << reader.got;
+  ASSERT_EQ(::send(pair.client.get(), " again", 6, 0), 6);
+  EXPECT_TRUE(run_until(loop, [&] { return reader.got == "hello again"; })) << reader.got;
+}
+
+TEST(TcpStream, SeesAnEndThatCameTogetherWithTheBytes) {
+  Loop loop;
+  test::TcpPair pair;
+  ASSERT_EQ(::send(pair.client.get(), "bye", 3, 0), 3);
+  ::shutdown(pair.client.get(), SHUT_WR);
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Reader reader(*stream);
+  ASSERT_TRUE(run_until(loop, [&] { return reader.ended; }));
+  EXPECT_EQ(reader.got, "bye");
+  EXPECT_EQ(reader.end.status, IoStatus::eof);
+}
+
+TEST(TcpStream, ReadsPastUrgentData) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Reader reader(*stream);
+  ASSERT_EQ(::send(pair.client.get(), "abc", 3, 0), 3);
+  ASSERT_EQ(::send(pair.client.get(), "!", 1, MSG_OOB), 1);
+  ASSERT_EQ(::send(pair.client.get(), "def", 3, 0), 3);
+  EXPECT_TRUE(run_until(loop, [&] { return reader.got.ends_with("def"); })) << reader.got;
+}
+
+TEST(TcpStream, TellsWhenWritingMayGoOn) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Reader reader(*stream);
+  const std::string block(64 * 1024, 'x');
+  std::size_t sent = 0;
+  while (true) {
+    const iovec data = vec(block);
+    const IoResult result = stream->write({&data, 1});
+    if (result.status != IoStatus::ok) {
+      ASSERT_EQ(result.status, IoStatus::would_block);
+      break;
+    }
+    sent += result.size;
+  }
+  EXPECT_EQ(reader.writable, 0);
+  std::string sink(1 << 20, '\0');
+  std::size_t got = 0;
+  ASSERT_TRUE(run_until(loop,
+                        [&] {
+                          const ssize_t n = ::recv(pair.client.get(), sink.data(), sink.size(), MSG_DONTWAIT);
+                          if (n > 0) got += static_cast<std::size_t>(n);
+                          return reader.writable == 1 && got == sent;
+                        }))
+      << got << " of " << sent;
+}
+
+TEST(TcpStream, ResetsWhenDestroyedInTheMiddle) {
+  Loop loop;
+  test::TcpPair pair;
+  make_tcp_stream(loop, std::move(pair.server)).reset();
+  char byte = 0;
+  EXPECT_EQ(::recv(pair.client.get(), &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+}
+
+TEST(TcpStream, ClosesCleanlyWhenBothEndsAreFinished) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Reader reader(*stream);
+  stream->finish_writes();
+  ::shutdown(pair.client.get(), SHUT_WR);
+  ASSERT_TRUE(run_until(loop, [&] { return reader.ended; }));
+  stream.reset();
+  char byte = 0;
+  EXPECT_EQ(::recv(pair.client.get(), &byte, 1, 0), 0);
+}
+
+TEST(TcpStream, MayBeDestroyedFromItsOwnCallback) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Recorder events;
+  events.readable = [&] { stream.reset(); };
+  stream->set_events(&events);
+  ASSERT_EQ(::send(pair.client.get(), "x", 1, 0), 1);
+  EXPECT_TRUE(run_until(loop, [&] { return stream == nullptr; }));
+}
+
+TEST(WithPrefix, GivesThePrefixFirstAndTellsTheNewOwner) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  ASSERT_EQ(::send(pair.client.get(), "world", 5, 0), 5);
+  const std::string_view start = "hello ";
+  stream = with_prefix(loop, std::move(stream), std::as_bytes(std::span(start)));
+  EXPECT_EQ(stream->buffered(), 6u);
+  Reader reader(*stream);
+  EXPECT_TRUE(run_until(loop, [&] { return reader.got == "hello world"; })) << reader.got;
+  EXPECT_EQ(stream->buffered(), 0u);
+}
+
+TEST(WithPrefix, MayBeDestroyedBeforeItTold) {
+  Loop loop;
+  test::TcpPair pair;
+  with_prefix(loop, make_tcp_stream(loop, std::move(pair.server)), {});
+  EXPECT_TRUE(run_until(loop, [n = 0]() mutable { return ++n > 2; }));
+}
+
+TEST(Pipe, CarriesBytesBothWaysAndHoldsNothingWhenIdle) {
+  Loop loop;
+  auto [left, right] = make_pipe(loop);
+  Reader at_left(*left);
+  Reader at_right(*right);
+  const iovec ping = vec("ping"), pong = vec("pong");
+  ASSERT_EQ(left->write({&ping, 1}).size, 4u);
+  ASSERT_EQ(right->write({&pong, 1}).size, 4u);
+  ASSERT_TRUE(run_until(loop, [&] { return at_left.got == "pong" && at_right.got == "ping"; }));
+  EXPECT_EQ(left->buffered() + right->buffered(), 0u);
+  left->finish_writes();
+  right->finish_writes();
+  ASSERT_TRUE(run_until(loop, [&] { return at_left.ended && at_right.ended; }));
+  EXPECT_EQ(at_left.end.status, IoStatus::eof);
+  left.reset();
+  EXPECT_EQ(at_right.end.status, IoStatus::eof);
+}
+
+TEST(Pipe, BlocksTheWriterAtItsCapacity) {
+  Loop loop;
+  auto [left, right] = make_pipe(loop, 1000);
+  Reader at_left(*left);
+  const std::string block(800, 'x');
+  const iovec data = vec(block);
+  EXPECT_EQ(left->write({&data, 1}).size, 800u);
+  EXPECT_EQ(left->write({&data, 1}).size, 200u);
+  EXPECT_EQ(left->write({&data, 1}).status, IoStatus::would_block);
+  Reader at_right(*right);
+  EXPECT_TRUE(run_until(loop, [&] { return at_left.writable == 1 && at_right.got.size() == 1000; }));
+}
+
+TEST(Pipe, PassesAResetOn) {
+  Loop loop;
+  auto [left, right] = make_pipe(loop);
+  Reader at_right(*right);
+  left.reset();
+  ASSERT_TRUE(run_until(loop, [&] { return at_right.ended; }));
+  EXPECT_EQ(at_right.end.status, IoStatus::error);
+  EXPECT_EQ(at_right.end.error, ECONNRESET);
+}
+
+}  // namespace
+}  // namespace heddle::proxy
