@@ -15,32 +15,37 @@
 
 namespace heddle::proxy {
 
-// What a dialled address turned out to be, within one worker. Updated in place on the worker as discovery learns
-// more; connections hold a reference. With control away the last known state goes on.
+// What a dialled address turned out to be, within one worker. Updated in place on the worker as discovery
+// learns more; connections hold a reference. With control away the last known state goes on.
 struct Destination {
   enum class State : std::uint8_t {
-    pending,     // no answer yet
-    service,     // balance over `balancer`
-    endpoint,    // one address, `endpoint`: a pod dialled directly, or a host that discovery knows nothing about
-    not_found,   // discovery says that this does not exist: refuse
+    pending,    // no answer yet
+    service,    // balance over `balancer`
+    endpoint,   // one address, `endpoint`: a pod dialled directly, or a host that discovery knows nothing
+                // about
+    not_found,  // discovery says that this does not exist: refuse
   };
   State state = State::pending;
-  SocketAddress address;        // the original destination
-  std::string authority;        // "web.shop.svc.cluster.local:80", or the address
-  bool opaque = false;          // declared opaque: no detection
+  bool unavailable =
+      false;  // not_found only because discovery has not answered yet: refused, not sent in plaintext
+  SocketAddress address;             // the original destination
+  std::string authority;             // "web.shop.svc.cluster.local:80", or the address
+  bool opaque = false;               // declared opaque: no detection
   std::optional<Protocol> declared;  // appProtocol and the like: no detection either
-  // Learned here: the server spoke first on an earlier connection, so new ones do not wait (cleared on any update).
+  // Learned here: the server spoke first on an earlier connection, so new ones do not wait (cleared on any
+  // update).
   bool server_speaks_first = false;
   Balancer balancer;
   EndpointRef endpoint;
-  std::map<std::string, std::string> labels;  // dst_* for metrics
+  std::map<std::string, std::string>
+      labels;  // of the service, for metrics: "namespace" becomes dst_namespace
 
   explicit Destination(std::uint64_t seed) : balancer(Balancer::Settings{}, seed) {}
 };
 using DestinationRef = std::shared_ptr<Destination>;
 
-// Discovery as one worker sees it: lookups answer from memory, unknown addresses are asked for and watched until
-// unused for a while. Requests of all workers for one address share one gRPC stream.
+// Discovery as one worker sees it: lookups answer from memory, unknown addresses are asked for and watched
+// until unused for a while. Requests of all workers for one address share one gRPC stream.
 class Directory {
  public:
   class Waiter {  // destroying it cancels the callback
@@ -50,9 +55,11 @@ class Directory {
   virtual ~Directory() = default;
   // The entry for what `client` dialled; pending ones become something else later.
   virtual DestinationRef lookup(const Pod& client, const SocketAddress& original_dst) = 0;
-  // Calls back once on this worker, when the entry is no longer pending, or is `endpoint`-like by time-out (3 s: then
-  // it is treated as an unmeshed address). Never from inside the call.
-  [[nodiscard]] virtual std::unique_ptr<Waiter> when_known(DestinationRef entry, std::function<void()> ready) = 0;
+  // Calls back once on this worker, when the entry is no longer pending: answered, or not_found with
+  // `unavailable` because control has been silent for 3 s (it might be a meshed pod's address, so never
+  // plaintext). Never from inside the call.
+  [[nodiscard]] virtual std::unique_ptr<Waiter> when_known(DestinationRef entry,
+                                                           std::function<void()> ready) = 0;
 };
 
 }  // namespace heddle::proxy

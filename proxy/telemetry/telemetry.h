@@ -15,11 +15,16 @@
 
 namespace heddle::proxy {
 
-// A number written by one worker and read by the scraping thread: plain loads and stores, no locked instruction.
+// A number written by one worker and read by the scraping thread: plain loads and stores, no locked
+// instruction.
 class Cell {
  public:
-  void add(std::uint64_t n) { value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed); }
-  void sub(std::uint64_t n) { value_.store(value_.load(std::memory_order_relaxed) - n, std::memory_order_relaxed); }
+  void add(std::uint64_t n) {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  void sub(std::uint64_t n) {
+    value_.store(value_.load(std::memory_order_relaxed) - n, std::memory_order_relaxed);
+  }
   void set(std::uint64_t n) { value_.store(n, std::memory_order_relaxed); }
   std::uint64_t get() const { return value_.load(std::memory_order_relaxed); }
 
@@ -44,29 +49,42 @@ class Histogram {
 
 enum class Direction : std::uint8_t { inbound, outbound };
 
-// The labels that a connection's series share, already escaped: `direction="outbound",tls="true",server_id="..."`.
+// The labels that a connection's series share, already escaped:
+// `direction="outbound",tls="true",server_id="..."`.
 using Labels = std::string;
 std::string render_label(std::string_view name, std::string_view value);  // name="escaped value"
 
-// Series of one kind of traffic, found once per connection or endpoint and then only incremented. Owned by the
-// registry; stay valid while somebody holds the shared_ptr, idle ones disappear 10 minutes after the last holder.
+// Series of one kind of traffic, found once per connection or endpoint and then only incremented. Owned by
+// the registry; stay valid while somebody holds the shared_ptr, idle ones disappear 10 minutes after the last
+// holder.
 struct TcpSeries {
   Cell open_total, open_connections, close_total, read_bytes, write_bytes;
 };
 struct HttpSeries {
   HttpSeries();
+  ~HttpSeries();
+  HttpSeries(const HttpSeries&) = delete;
+  HttpSeries& operator=(const HttpSeries&) = delete;
+
   Cell requests;  // request_total
-  // response_total by status code class and classification, response_latency_ms
+  // response_total by status code and classification; a list that only grows, read while the worker adds to
+  // it.
   struct Response {
     std::uint16_t status;
     std::int16_t grpc_status;  // -1: not gRPC
     bool success;
-    std::string error;
-    std::unique_ptr<Cell> count;
+    std::string error;  // one of a small set of names chosen by the proxy, empty without one
+    Cell count;
+    const Response* next;
   };
-  std::vector<Response> responses;
-  Histogram latency_ms;
-  void respond(std::uint16_t status, std::int16_t grpc_status, bool success, std::string_view error, double ms);
+  const Response* responses() const { return head_.load(std::memory_order_acquire); }
+  Histogram latency_ms;  // response_latency_ms
+  // Counts one finished response; `ms` from the request's first byte to the response's.
+  void respond(std::uint16_t status, std::int16_t grpc_status, bool success, std::string_view error,
+               double ms);
+
+ private:
+  std::atomic<Response*> head_{nullptr};
 };
 
 // One finished request or connection, for the access log and tap.
@@ -76,9 +94,9 @@ struct TrafficRecord {
   SocketAddress client;
   SocketAddress original_dst;
   SocketAddress endpoint;
-  std::string_view authority;   // destination service
-  std::string_view protocol;    // "http/1", "http/2", "grpc", "tls", "opaque"
-  std::string_view tls;         // "true", "no_identity", "local" (joined), ...
+  std::string_view authority;  // destination service
+  std::string_view protocol;   // "http/1", "http/2", "grpc", "tls", "opaque"
+  std::string_view tls;        // "true", "no_identity", "local" (joined), ...
   std::string_view peer_identity;
   std::string_view method, path;  // requests only
   std::uint16_t status = 0;
