@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "proxy/http/engine.h"
+#include "proxy/http/exchange.h"
+#include "proxy/io/stream.h"
+
+namespace heddle::proxy::http {
+
+// Whoever holds a server-side codec.
+class ServerOwner {
+ public:
+  // The connection ended, one way or the other. The codec may be destroyed from the loop, not in this call.
+  virtual void server_closed() = 0;
+  // A request switched protocols: from now on these two streams are to be relayed. The codec is done.
+  virtual void server_switched(std::unique_ptr<Stream> downstream, std::unique_ptr<Stream> upstream) = 0;
+
+ protected:
+  ~ServerOwner() = default;
+};
+
+// The server side of one HTTP connection.
+class ServerCodec : public Buried {
+ public:
+  // Finish what runs, say that no more is welcome, close.
+  virtual void drain() = 0;
+  // Ends now; running exchanges are aborted, server_closed() is not called.
+  virtual void abort() = 0;
+};
+
+std::unique_ptr<ServerCodec> make_h1_server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler,
+                                            ServerOwner& owner);
+
+}  // namespace heddle::proxy::http

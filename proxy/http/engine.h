@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "proxy/http/message.h"
+#include "proxy/io/loop.h"
+
+namespace heddle::proxy::http {
+
+// Something that has work once per turn of the loop: to write what was gathered, to go on reading.
+class TurnItem {
+ public:
+  virtual void on_turn() = 0;
+
+ protected:
+  TurnItem() = default;
+  TurnItem(const TurnItem&) = delete;
+  TurnItem& operator=(const TurnItem&) = delete;
+  ~TurnItem();
+
+ private:
+  friend class Engine;
+  class Engine* queued_in_ = nullptr;
+  TurnItem* previous_ = nullptr;
+  TurnItem* next_ = nullptr;
+};
+
+// What dies at the end of the turn, when nobody is inside it any more.
+class Buried {
+ public:
+  virtual ~Buried() = default;
+};
+
+// What all HTTP codecs of one worker share. Costs one Loop::defer per turn, however many connections have
+// work.
+class Engine {
+ public:
+  // `scratch`: for one read at a time, at least 16 KiB.
+  Engine(Loop& loop, std::span<std::byte> scratch);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  Loop& loop() { return loop_; }
+  Loop::Clock::time_point now() const { return loop_.now(); }
+  std::span<std::byte> scratch() { return scratch_; }
+
+  // on_turn() once, at the end of this turn (of the next one when called from on_turn()).
+  void schedule(TurnItem& item);
+  void bury(std::unique_ptr<Buried> dead);
+
+  // Empty buffers with capacity, so that a busy connection neither keeps nor allocates one. At most 64 are
+  // kept.
+  std::string take_buffer();
+  void give_buffer(std::string&& buffer);
+
+  // For one message at a time; whoever wants to keep it moves or swaps it out.
+  RequestHead request_head;
+  ResponseHead response_head;
+
+ private:
+  friend class TurnItem;
+  void wake();
+  void turn();
+  void unlink(TurnItem& item);
+
+  Loop& loop_;
+  std::span<std::byte> scratch_;
+  TurnItem* first_ = nullptr;
+  TurnItem* last_ = nullptr;
+  bool awake_ = false;
+  std::vector<std::unique_ptr<Buried>> dead_;
+  std::vector<std::string> buffers_;
+  std::shared_ptr<Engine*> self_;  // null inside once destroyed, for the deferred call
+};
+
+}  // namespace heddle::proxy::http
