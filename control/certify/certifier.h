@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "control/certify/authority.h"
+#include "control/certify/rate.h"
+#include "control/certify/tokens.h"
+#include "control/discovery/endpoints.h"
+#include "control/source/snapshot.h"
+
+namespace heddle::control {
+
+enum class Refusal : std::uint8_t { token, not_scheduled, bad_request, rate, unavailable };
+inline constexpr std::array<std::string_view, 5> refusal_names = {"token", "not_scheduled", "bad_request",
+                                                                  "rate", "unavailable"};
+
+struct Refused {
+  Refusal reason;
+  std::string why;  // for the caller and the log
+};
+
+// Whether a pod that may run on the node has this identity.
+bool node_may_have(const source::Snapshot& snapshot, std::string_view node, std::string_view identity,
+                   const MeshNames& names);
+
+// Decides on certificates: who asks (the node's token), may it (a pod of that identity is scheduled there),
+// is the request sound; then signs. Thread-safe.
+class Certifier {
+ public:
+  struct Request {
+    std::string identity;
+    std::string token;
+    std::string csr;  // DER
+  };
+  struct Counters {
+    std::atomic<std::uint64_t> issued{0};
+    std::array<std::atomic<std::uint64_t>, refusal_names.size()> refused{};
+  };
+  using CurrentAuthority = std::function<std::shared_ptr<const Authority>()>;
+
+  Certifier(MeshNames names, NodeTokens tokens, CurrentAuthority authority)
+      : names_(std::move(names)), tokens_(std::move(tokens)), authority_(std::move(authority)) {}
+
+  std::variant<IssuedCertificate, Refused> certify(const Request& request, const source::Snapshot& snapshot);
+  const Counters& counters() const { return counters_; }
+
+ private:
+  // Per node, and one for whoever has no good token: enough for a node's restart with every identity new.
+  static constexpr double issues_per_second = 50;
+  static constexpr double issues_at_once = 1000;
+  static constexpr double failures_per_second = 20;
+  static constexpr double failures_at_once = 100;
+
+  std::variant<IssuedCertificate, Refused> decide(const Request& request, const source::Snapshot& snapshot);
+  bool within_rate(const std::string& node);
+  bool within_failure_rate();
+
+  const MeshNames names_;
+  const NodeTokens tokens_;
+  const CurrentAuthority authority_;
+  Counters counters_;
+  std::mutex mutex_;
+  std::map<std::string, Rate> rates_;  // only of nodes with good tokens
+  Rate failures_{failures_per_second, failures_at_once};
+};
+
+}  // namespace heddle::control

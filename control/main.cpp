@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+// heddle-control: answers proxies' questions about services (Destination), and agents' about certificates
+// (Identity).
+#include <signal.h>
+
+#include <chrono>
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "control/admin/http.h"
+#include "control/admin/metrics.h"
+#include "control/certify/certifier.h"
+#include "control/certify/store.h"
+#include "control/discovery/messages.h"
+#include "control/rpc/server.h"
+#include "control/rpc/services.h"
+#include "control/settings.h"
+#include "control/source/annotations.h"
+#include "control/source/source.h"
+
+namespace heddle::control {
+namespace {
+
+constexpr auto refresh_interval = std::chrono::seconds(5);
+
+// Everything, in the order in which it is started; destroyed in reverse.
+struct Control {
+  Settings settings;
+  MeshNames names;
+  std::string own_identity;
+  std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
+  std::atomic<bool> ready{false};
+  RpcCounters counters;
+  std::unique_ptr<AuthorityStore> authority;
+  std::unique_ptr<Certifier> certifier;
+  std::unique_ptr<EndpointTopics> endpoints;
+  std::unique_ptr<ProfileTopics> profiles;
+  std::unique_ptr<source::Source> source;
+  std::unique_ptr<AdminServer> admin;
+  std::unique_ptr<RpcServer> destination;
+  std::unique_ptr<RpcServer> identity;
+};
+
+std::string metrics_page(const Control& control) {
+  return render_metrics({HEDDLE_VERSION, control.started, control.authority->current()->not_after(),
+                         control.source->status(), control.endpoints->questions(),
+                         control.profiles->questions(), control.counters, control.certifier->counters()});
+}
+
+Result<> open_authority(Control& control) {
+  const Settings& s = control.settings;
+  auto store = AuthorityStore::open({s.state_dir,
+                                     s.trust_domain,
+                                     {s.issuance_lifetime, s.clock_skew_allowance},
+                                     s.issuer_certificate,
+                                     s.issuer_key,
+                                     s.trust_anchors});
+  if (!store) return store.error();
+  control.authority = std::move(*store);
+  control.own_identity =
+      source::identity_name("heddle-control", s.control_namespace, s.control_namespace, s.trust_domain);
+  control.certifier = std::make_unique<Certifier>(control.names, NodeTokens(s.node_tokens),
+                                                  [&control] { return control.authority->current(); });
+  return control.authority->refresh_server_leaf(control.own_identity);
+}
+
+Result<> start_source(Control& control) {
+  auto source = source::make_source(control.settings.source);
+  if (!source) return source.error();
+  control.source = std::move(*source);
+  control.endpoints =
+      std::make_unique<EndpointTopics>(EndpointTraits{control.names}, control.source->current());
+  control.profiles = std::make_unique<ProfileTopics>(ProfileTraits{control.names}, control.source->current());
+  const auto publish = [&control](const std::shared_ptr<const source::Snapshot>& snapshot) {
+    control.endpoints->publish(snapshot);
+    control.profiles->publish(snapshot);
+  };
+  if (auto started = control.source->start(publish); !started) return started;
+  publish(control.source->current());  // the first one is not announced
+  return {};
+}
+
+Result<> start_servers(Control& control) {
+  const Settings& s = control.settings;
+  const auto serve = [&control](const std::string& address, std::shared_ptr<grpc::Service> service) {
+    return RpcServer::start(
+        {address, control.authority->server_certificate_path(), control.authority->server_key_path()},
+        std::move(service));
+  };
+  auto admin = AdminServer::start(s.admin_address, {[&control] { return metrics_page(control); },
+                                                    [&control] { return control.ready.load(); }});
+  if (!admin) return admin.error();
+  control.admin = std::move(*admin);
+  auto destination = serve(
+      s.destination_address,
+      make_destination_service(s.cluster_domain, *control.endpoints, *control.profiles, control.counters));
+  if (!destination) return destination.error();
+  control.destination = std::move(*destination);
+  auto identity = serve(s.identity_address, make_identity_service(*control.certifier, *control.source));
+  if (!identity) return identity.error();
+  control.identity = std::move(*identity);
+  return {};
+}
+
+Result<> start(Control& control) {
+  if (auto done = open_authority(control); !done) return done;
+  if (auto done = start_source(control); !done) return done;
+  if (auto done = start_servers(control); !done) return done;
+  if (control.settings.node_tokens.empty()) {
+    spdlog::warn("no --node-tokens: every certificate request will be refused");
+  }
+  control.ready = true;
+  spdlog::info("serving identity_port={} destination_port={} admin_port={} objects={} trust_anchors={}",
+               control.identity->port(), control.destination->port(), control.admin->port(),
+               control.source->status().objects, control.authority->trust_anchors_path());
+  return {};
+}
+
+void refresh_certificates(Control& control) {
+  for (const auto& done :
+       {control.authority->refresh(), control.authority->refresh_server_leaf(control.own_identity)}) {
+    if (!done)
+      spdlog::error("certificates were not renewed, the old ones stay in use: {}", done.error().message());
+  }
+}
+
+// Until SIGTERM or SIGINT, which main() has blocked.
+void wait_for_signal(Control& control, const sigset_t& signals) {
+  const timespec interval{refresh_interval.count(), 0};
+  while (true) {
+    const int signal = ::sigtimedwait(&signals, nullptr, &interval);
+    if (signal > 0) {
+      spdlog::info("stopping signal={}", signal);
+      return;
+    }
+    refresh_certificates(control);
+  }
+}
+
+// Streams are told first, so that clients go elsewhere at once instead of being cut off at the deadline.
+void stop(Control& control) {
+  control.ready = false;
+  control.endpoints->end();
+  control.profiles->end();
+  control.identity->stop(control.settings.shutdown_grace);
+  control.destination->stop(control.settings.shutdown_grace);
+  spdlog::info("stopped");
+}
+
+int run(int argc, char** argv) {
+  CommandLine command_line = read_command_line(argc, argv);
+  if (command_line.exit_code >= 0) return command_line.exit_code;
+  Control control;
+  control.settings = std::move(command_line.settings);
+  const Settings& s = control.settings;
+  if (const auto logging = start_logging({"control", s.log_level, s.log_format}); !logging) {
+    fprintf(stderr, "heddle-control: %s\n", logging.error().message().c_str());
+    return 2;
+  }
+  control.names = {s.trust_domain, s.cluster_domain, s.control_namespace};
+  send_grpc_log_to_ours();
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread started below
+  ::signal(SIGPIPE, SIG_IGN);
+  (void)raise_fd_limit().has_value();  // fewer streams than hoped for is better than none
+  if (const auto started = start(control); !started) {
+    spdlog::error("cannot start: {}", started.error().message());
+    return 1;
+  }
+  wait_for_signal(control, signals);
+  stop(control);
+  return 0;
+}
+
+}  // namespace
+}  // namespace heddle::control
+
+int main(int argc, char** argv) {
+  return heddle::control::run(argc, argv);
+}
