@@ -64,7 +64,12 @@ struct heddle_pod {
 	struct heddle_cidr skip_cidrs[HEDDLE_MAX_SKIP_CIDRS];
 };
 
-/* Map `addresses`, key: __be32[4]; sk_lookup may not ask for the netns cookie, so the pod is found by address. */
+/* Key of the maps `addresses` and `node_addresses`. */
+struct heddle_ip_key {
+	__be32 ip[4];
+};
+
+/* Map `addresses`; sk_lookup may not ask for the netns cookie, so the pod is found by address. */
 struct heddle_pod_ref {
 	__u64 cookie;
 };
@@ -97,6 +102,8 @@ enum heddle_verdict {
 	HEDDLE_V_IN_FAIL_OPEN,
 	HEDDLE_V_ORIGINAL_DST_MISSING,    /* somebody dialled the outbound listener directly */
 	HEDDLE_V_TUPLE_MAP_FULL,
+	HEDDLE_V_OUT_FAIL_OPEN,           /* passed: no listener, and the operator chose so */
+	HEDDLE_V_IN_DROP_SELF,            /* the pod (or the mesh in it) dialled its own inbound listener: a loop */
 	HEDDLE_V_COUNT
 };
 
@@ -115,10 +122,14 @@ struct heddle_drop {
 	struct heddle_address remote;
 };
 
-/* Value of sk_storage `mesh_sockets`: the tag of a socket that the agent made for the proxy. Set by descriptor. */
+/*
+ * Value of sk_storage `mesh_sockets`: the tag of a socket that the agent made for the proxy. Set by descriptor. The
+ * setsockopt hook fills in the client.
+ */
 struct heddle_mesh_socket {
 	__u32 pod_id;
-	__u32 pad;
+	__u32 has_client;
+	struct heddle_address client;
 };
 
 #ifdef __cplusplus
@@ -131,5 +142,6 @@ HEDDLE_ASSERT(sizeof(struct heddle_cidr) == 20);
 HEDDLE_ASSERT(sizeof(struct heddle_pod) == 48 + 2 * 16 * 4 + 16 * 20);
 HEDDLE_ASSERT(sizeof(struct heddle_tuple) == 48);
 HEDDLE_ASSERT(sizeof(struct heddle_drop) == 64);
+HEDDLE_ASSERT(sizeof(struct heddle_mesh_socket) == 28);
 
 #endif
