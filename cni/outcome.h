@@ -20,7 +20,7 @@ enum class Code : unsigned {
   invalid_config = 7,
   try_again_later = 11,
   not_available = 50,    // STATUS: ADD would fail now
-  agent_protocol = 100,  // the agent's answer could not be read: plugin and agent are too far apart
+  agent_protocol = 110,  // the agent's answer could not be read: plugin and agent are too far apart
 };
 
 // What the runtime is told: `msg` says what failed, `details` what to do about it.

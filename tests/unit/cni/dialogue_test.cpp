@@ -145,7 +145,7 @@ TEST(Dialogue, MapsAnAbsentAgentToTheSpecificationsCodes) {
     EXPECT_TRUE(without_agent(Command::del, config, error));
   }
   EXPECT_EQ(without_agent(Command::add, config, make_errno(EACCES)).error().code, 5u);
-  EXPECT_EQ(without_agent(Command::add, config, make_error(Errc::protocol)).error().code, 100u);
+  EXPECT_EQ(without_agent(Command::add, config, make_error(Errc::protocol)).error().code, 110u);
   EXPECT_EQ(without_agent(Command::add, config, make_error(Errc::invalid_argument, "long path")).error().code,
             7u);
 }

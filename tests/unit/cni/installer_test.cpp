@@ -127,8 +127,8 @@ TEST_F(InstallerTest, TurnsASingleConfigurationIntoAListAndBack) {
     const auto report = install(options_);
     ASSERT_TRUE(report) << report.error().message();
     EXPECT_EQ(report->file, conf("10-main.conflist").string());
-    EXPECT_EQ(names(),
-              (std::vector<std::string>{"10-main.conflist", std::string(name) + ".heddle-original"}));
+    EXPECT_THAT(names(),
+                testing::UnorderedElementsAre("10-main.conflist", std::string(name) + ".heddle-original"));
     EXPECT_EQ(mode(conf("10-main.conflist")), 0600u);
     EXPECT_FALSE(install(options_)->list_changed);
     ASSERT_TRUE(uninstall(options_));
