@@ -212,22 +212,43 @@ Result<PodPlace> find_pod(const LabLayout& layout, const std::string& wanted, co
   return found.front();
 }
 
-Result<int> lab_exec(const LabLayout& layout, const PodPlace& place,
-                     const std::vector<std::string>& command) {
+Result<SpawnSpec> pod_process(const LabLayout& layout, const PodPlace& place,
+                              const std::vector<std::string>& command, Fd& netns) {
   if (place.pid == 0) {
     return make_error(Errc::unavailable,
                       "no container runs in pod " + place.ns + "/" + place.name + "; see " + layout.logs());
   }
-  auto netns = open_netns(place.netns);
-  if (!netns) return netns.error();
+  auto opened = open_netns(place.netns);
+  if (!opened) return opened.error();
+  netns = std::move(*opened);
   SpawnSpec spec;
   spec.argv = command;
   spec.cgroup = layout.kubepods(place.node) + "/pod" + place.uid + "/" + place.container;
-  spec.netns = netns->get();
+  spec.netns = netns.get();
   spec.mount_ns_of = place.pid;
-  spec.new_session = false;
-  spec.null_stdin = false;
-  auto pid = spawn(spec);
+  auto environment = read_file("/proc/" + std::to_string(place.pid) + "/environ");
+  if (!environment) return environment.error();
+  spec.clear_env = true;
+  for (std::size_t at = 0; at < environment->size();) {
+    const auto end = std::min(environment->find('\0', at), environment->size());
+    const auto entry = environment->substr(at, end - at);
+    if (const auto equals = entry.find('='); equals != std::string::npos) {
+      spec.env[entry.substr(0, equals)] = entry.substr(equals + 1);
+    }
+    at = end + 1;
+  }
+  if (const char* terminal = std::getenv("TERM")) spec.env["TERM"] = terminal;
+  return spec;
+}
+
+Result<int> lab_exec(const LabLayout& layout, const PodPlace& place,
+                     const std::vector<std::string>& command) {
+  Fd netns;
+  auto spec = pod_process(layout, place, command, netns);
+  if (!spec) return spec.error();
+  spec->new_session = false;
+  spec->null_stdin = false;
+  auto pid = spawn(*spec);
   if (!pid) return pid.error();
   // Ctrl-C is the command's: it shares our terminal and process group.
   ::signal(SIGINT, SIG_IGN);

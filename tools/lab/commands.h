@@ -7,6 +7,7 @@
 
 #include "tools/lab/layout.h"
 #include "tools/lab/options.h"
+#include "tools/process/spawn.h"
 
 namespace heddle::tools {
 
@@ -30,6 +31,11 @@ struct PodPlace {
   pid_t pid = 0;
 };
 Result<PodPlace> find_pod(const LabLayout& layout, const std::string& pod, const std::string& container);
+
+// How to start a process of the pod: its cgroup, namespaces and the environment of its container. `netns`
+// must stay open until it is started.
+Result<SpawnSpec> pod_process(const LabLayout& layout, const PodPlace& place,
+                              const std::vector<std::string>& command, Fd& netns);
 
 // Runs a command as a process of the pod (its cgroup, namespaces and files) and returns its exit code.
 Result<int> lab_exec(const LabLayout& layout, const PodPlace& place, const std::vector<std::string>& command);

@@ -214,6 +214,7 @@ Result<> PodRunner::start_container(Pod& pod, Container& container) {
   spec.env = plan.env;
   spec.env.try_emplace("HOSTNAME", pod.plan.name);
   spec.env.try_emplace("HOME", "/");
+  spec.hostname = pod.plan.name;
   spec.working_directory = plan.working_directory;
   spec.cgroup = layout_.kubepods(pod.plan.node) + "/pod" + pod.plan.uid + "/" + plan.name;
   if (auto made = make_directories(spec.cgroup); !made) return made;

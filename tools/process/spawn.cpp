@@ -47,9 +47,18 @@ void enter_cgroup(const SpawnSpec& spec, int report) {
 
 void enter_mounts(const SpawnSpec& spec, int report) {
   if (spec.mount_ns_of > 0) {
-    const auto path = "/proc/" + std::to_string(spec.mount_ns_of) + "/ns/mnt";
-    const Fd ns(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!ns || ::setns(ns.get(), CLONE_NEWNS) != 0) fail(report, "enter mount namespace", path);
+    const auto path = "/proc/" + std::to_string(spec.mount_ns_of) + "/ns/";
+    const Fd mounts(::open((path + "mnt").c_str(), O_RDONLY | O_CLOEXEC));
+    const Fd names(::open((path + "uts").c_str(), O_RDONLY | O_CLOEXEC));
+    if (!mounts || !names || ::setns(mounts.get(), CLONE_NEWNS) != 0 ||
+        ::setns(names.get(), CLONE_NEWUTS) != 0) {
+      fail(report, "enter namespaces in", path);
+    }
+  }
+  if (!spec.hostname.empty() &&
+      (::unshare(CLONE_NEWUTS) != 0 ||
+       ::sethostname(spec.hostname.c_str(), std::min<std::size_t>(63, spec.hostname.size())) != 0)) {
+    fail(report, "set the host name", spec.hostname);
   }
   if (spec.mounts.empty() && !spec.scratch_mnt) return;
   if (::unshare(CLONE_NEWNS) != 0) fail(report, "make a mount namespace", {});

@@ -29,7 +29,8 @@ struct SpawnSpec {
   std::string working_directory;           // empty: the caller's
   std::string cgroup;                      // absolute folder of a cgroup v2; empty: the caller's
   int netns = -1;                          // descriptor of a network namespace; -1: the caller's
-  int mount_ns_of = -1;                    // pid whose mount namespace to enter; -1: none
+  std::string hostname;                    // non-empty: in a host name (UTS) namespace of its own
+  int mount_ns_of = -1;                    // pid whose mount and host name namespaces to enter; -1: none
   std::vector<BindMount> mounts;           // non-empty: a private mount namespace
   bool scratch_mnt = false;                // an empty tmpfs on /mnt before `mounts`, for targets below it
   std::optional<uid_t> uid;
