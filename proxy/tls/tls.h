@@ -13,7 +13,7 @@
 
 namespace heddle::proxy::tls {
 
-constexpr const char* alpn_heddle = "heddle/1";               // HTTP/2 with CONNECT streams between heddle proxies
+constexpr const char* alpn_heddle = "heddle/1";  // HTTP/2 with CONNECT streams between heddle proxies
 constexpr const char* alpn_transport = "transport.l5d.io/v1";  // Linkerd's transport header
 
 // What a finished handshake proved.
@@ -38,14 +38,15 @@ class Handshake {  // a pending handshake; destroying it cancels and resets the 
 class Endpoint {
  public:
   virtual ~Endpoint() = default;
-  // As client of pod `as`; the peer must prove `expected_identity`. Fails with Errc::unavailable when `as` has no
-  // valid certificate yet (nothing is ever sent in plaintext instead).
+  // As client of pod `as`; the peer must prove `expected_identity`. Fails with Errc::unavailable when `as`
+  // has no valid certificate yet (nothing is ever sent in plaintext instead).
   [[nodiscard]] virtual std::unique_ptr<Handshake> connect(std::unique_ptr<Stream> stream, PodRef as,
-                                                           std::string expected_identity, std::string server_name,
+                                                           std::string expected_identity,
+                                                           std::string server_name,
                                                            std::vector<std::string> alpn,
                                                            std::chrono::milliseconds timeout, Done done) = 0;
-  // As server of pod `as`. A client certificate is asked for and verified if given; none is allowed (Session then
-  // has no peer_identity).
+  // As server of pod `as`. A client certificate is asked for and verified if given; none is allowed (Session
+  // then has no peer_identity).
   [[nodiscard]] virtual std::unique_ptr<Handshake> accept(std::unique_ptr<Stream> stream, PodRef as,
                                                           std::chrono::milliseconds timeout, Done done) = 0;
   // Has `pod` a certificate that is valid now?

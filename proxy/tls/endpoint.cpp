@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/tls/endpoint.h"
+
+#include <cerrno>
+
+#include "proxy/tls/tls_stream.h"
+
+namespace heddle::proxy::tls {
+namespace {
+
+// A handshake from its start to the one call of `done`.
+class Pending final : public Handshake, private StreamEvents {
+ public:
+  Pending(std::shared_ptr<WorkerTls> worker, std::chrono::milliseconds timeout, Done done)
+      : worker_(std::move(worker)), done_(std::move(done)), timer_(worker_->loop, [this] {
+          finish(make_error(Errc::timeout, "TLS handshake: the peer did not finish it in time"));
+        }) {
+    timer_.arm(timeout);
+  }
+  ~Pending() override {
+    release();
+    if (stream_) stream_->reset();
+  }
+
+  void count_for(std::uint32_t pod) {
+    pod_ = pod;
+    counted_ = true;
+    ++worker_->accepting[pod];
+  }
+
+  void begin(std::unique_ptr<TlsStream> stream) {
+    stream_ = std::move(stream);
+    stream_->set_events(this);
+    later([](Pending& self) { self.advance(); });
+  }
+
+  // Fails from the loop, not from inside connect() or accept(). `refused` is reset with it.
+  void fail_later(Error error, std::unique_ptr<Stream> refused) {
+    refused_ = std::move(refused);
+    error_ = std::move(error);
+    later([](Pending& self) {
+      if (self.refused_) self.refused_->reset();
+      self.finish(std::move(self.error_));
+    });
+  }
+
+ private:
+  void later(void (*what)(Pending&)) {
+    worker_->loop.defer([weak = std::weak_ptr<Pending*>(self_), what] {
+      if (const auto self = weak.lock()) what(**self);
+    });
+  }
+  void on_readable() override { advance(); }
+  void on_writable() override { advance(); }
+
+  void advance() {
+    if (!stream_) return;
+    switch (stream_->handshake()) {
+      case IoStatus::would_block:
+        return;
+      case IoStatus::ok: {
+        stream_->set_events(nullptr);
+        stream_->announce_early_bytes();
+        Established established;
+        established.session = stream_->session();
+        established.stream = std::move(stream_);
+        return finish(std::move(established));
+      }
+      default: {
+        Error failure = stream_->failure();
+        stream_->abandon();
+        stream_.reset();
+        return finish(std::move(failure));
+      }
+    }
+  }
+
+  void finish(Result<Established> result) {
+    if (!done_) return;
+    timer_.cancel();
+    release();
+    if (stream_) stream_->set_events(nullptr);
+    const Done done = std::move(done_);
+    done(std::move(result));  // may destroy this
+  }
+
+  void release() {
+    if (!counted_) return;
+    counted_ = false;
+    const auto it = worker_->accepting.find(pod_);
+    if (it != worker_->accepting.end() && --it->second == 0) worker_->accepting.erase(it);
+  }
+
+  std::shared_ptr<WorkerTls> worker_;
+  std::unique_ptr<TlsStream> stream_;
+  std::unique_ptr<Stream> refused_;
+  Error error_;
+  Done done_;
+  std::uint32_t pod_ = 0;
+  bool counted_ = false;
+  std::shared_ptr<Pending*> self_ = std::make_shared<Pending*>(this);
+  Timer timer_;
+};
+
+class WorkerEndpoint final : public Endpoint {
+ public:
+  WorkerEndpoint(std::shared_ptr<WorkerTls> worker, std::function<void()> on_destroy)
+      : worker_(std::move(worker)), on_destroy_(std::move(on_destroy)) {}
+  ~WorkerEndpoint() override {
+    if (on_destroy_) on_destroy_();
+  }
+
+  std::unique_ptr<Handshake> connect(std::unique_ptr<Stream> stream, PodRef as, std::string expected_identity,
+                                     std::string server_name, std::vector<std::string> alpn,
+                                     std::chrono::milliseconds timeout, Done done) override {
+    auto pending = std::make_unique<Pending>(worker_, timeout, std::move(done));
+    if (expected_identity.empty()) {
+      pending->fail_later(make_error(Errc::internal, "TLS to a peer without an identity"), std::move(stream));
+      return pending;
+    }
+    start(*pending, std::move(stream), *as,
+          {Role::client, std::move(expected_identity), std::move(server_name), std::move(alpn)});
+    return pending;
+  }
+
+  std::unique_ptr<Handshake> accept(std::unique_ptr<Stream> stream, PodRef as,
+                                    std::chrono::milliseconds timeout, Done done) override {
+    auto pending = std::make_unique<Pending>(worker_, timeout, std::move(done));
+    const auto it = worker_->accepting.find(as->id);
+    if (it != worker_->accepting.end() && it->second >= worker_->max_handshakes) {
+      pending->fail_later(make_error(Errc::exhausted, "too many TLS handshakes at once towards pod " +
+                                                          as->ns + "/" + as->name),
+                          std::move(stream));
+      return pending;
+    }
+    pending->count_for(as->id);
+    start(*pending, std::move(stream), *as, {Role::server, {}, {}, {}});
+    return pending;
+  }
+
+  bool certified(const Pod& pod) const override { return context(pod) != nullptr; }
+
+ private:
+  ContextRef context(const Pod& pod) const {
+    const auto it = worker_->contexts.find(pod.identity);
+    if (it == worker_->contexts.end()) return nullptr;
+    return it->second->valid_until > std::chrono::system_clock::now() ? it->second : nullptr;
+  }
+
+  void start(Pending& pending, std::unique_ptr<Stream> stream, const Pod& as, Parameters parameters) {
+    auto own = context(as);
+    if (!own) {
+      pending.fail_later(make_error(Errc::unavailable, "no valid certificate for " + as.identity + " yet"),
+                         std::move(stream));
+      return;
+    }
+    auto made = TlsStream::make(worker_->loop, worker_->lingering, std::move(own), std::move(stream),
+                                std::move(parameters));
+    if (!made) {
+      pending.fail_later(made.error(), nullptr);
+      return;
+    }
+    pending.begin(std::move(*made));
+  }
+
+  std::shared_ptr<WorkerTls> worker_;
+  std::function<void()> on_destroy_;
+};
+
+}  // namespace
+
+std::unique_ptr<Endpoint> make_endpoint(std::shared_ptr<WorkerTls> worker, std::function<void()> on_destroy) {
+  return std::make_unique<WorkerEndpoint>(std::move(worker), std::move(on_destroy));
+}
+
+}  // namespace heddle::proxy::tls
