@@ -31,6 +31,7 @@ class Connection {
   friend class ConnectionSet;
   Connection* previous_ = nullptr;
   Connection* next_ = nullptr;
+  bool adopted_ = false;
 };
 
 // The live connections of one worker, with their number per pod. Worker-local.

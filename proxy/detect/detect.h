@@ -20,9 +20,10 @@ struct Detected {
 // How many bytes of the client's beginning detection ever looks at.
 constexpr std::size_t max_detect_bytes = 16 * 1024;
 
-// What the client's first bytes are, or nothing while more are needed. `ended`: the client sent FIN, no more will
-// come. Pure, bounded, never fails: what is not understood is opaque. HTTP/2 by its preface (RFC 9113 3.4), HTTP/1
-// by a complete request line, TLS by one or more records that hold a whole ClientHello (RFC 8446 4.1.2).
+// What the client's first bytes are, or nothing while more are needed. `ended`: the client sent FIN, no more
+// will come. Pure, bounded, never fails: what is not understood is opaque. HTTP/2 by its preface (RFC
+// 9113 3.4), HTTP/1 by a complete request line, TLS by one or more records that hold a whole ClientHello (RFC
+// 8446 4.1.2).
 std::optional<Detected> detect(std::span<const std::byte> bytes, bool ended);
 
 }  // namespace heddle::proxy

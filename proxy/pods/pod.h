@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -23,6 +24,12 @@ enum class InboundPolicy : std::uint8_t {
   audit
 };
 
+// What a pod uses now, over all workers; limits are checked against it. Shared by all descriptions of one pod.
+struct PodLoad {
+  std::atomic<std::uint32_t> connections{0};
+  std::atomic<std::size_t> buffered_bytes{0};  // unsent bytes held for slow readers
+};
+
 // A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new one, and
 // connections keep the one they began with.
 struct Pod {
@@ -35,6 +42,7 @@ struct Pod {
   std::string service_account;
   std::string identity;  // the name in its certificate
   std::string node_name;
+  std::string trust_domain;
   std::vector<IpAddress> ips;
   std::uint16_t outbound_port = 0;
   std::uint16_t inbound_port = 0;
@@ -44,6 +52,7 @@ struct Pod {
   std::vector<PortRange> require_identity_ports;
   std::map<std::string, std::string> labels;
   bool keep_client_source = true;
+  std::shared_ptr<PodLoad> load = std::make_shared<PodLoad>();
 };
 using PodRef = std::shared_ptr<const Pod>;
 

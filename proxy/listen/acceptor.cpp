@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/listen/acceptor.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "proxy/inbound/inbound.h"
+#include "proxy/io/tcp_stream.h"
+#include "proxy/listen/original_dst.h"
+#include "proxy/outbound/outbound.h"
+#include "proxy/worker.h"
+
+namespace heddle::proxy {
+namespace {
+
+constexpr int accept_batch = 64;
+constexpr std::chrono::milliseconds accept_pause{100};
+
+// Out of descriptors or memory: the connection stays queued and would wake us again at once.
+bool out_of_resources(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS;
+}
+
+}  // namespace
+
+AcceptPause::AcceptPause(Loop& loop)
+    : loop_(loop), timer_(loop_, [this] {
+        active_ = false;
+        if (resume) resume();
+      }) {}
+
+void AcceptPause::begin(int error) {
+  if (active_) return;
+  active_ = true;
+  if (pause) pause();
+  timer_.arm(accept_pause);
+  if (std::exchange(logged_, true)) return;
+  spdlog::warn(
+      "new connections wait error=\"{}\" next=\"raise the process' limit of open files or look for pods "
+      "with very many connections\"",
+      make_errno(error).message());
+}
+
+Acceptor::Acceptor(Worker& worker, AcceptPause& pause, PodRef pod, std::shared_ptr<PodListeners> listeners)
+    : worker_(worker), pause_(pause), pod_(std::move(pod)), listeners_(std::move(listeners)) {
+  outbound_.acceptor = inbound_.acceptor = this;
+  outbound_.outbound = true;
+}
+
+Acceptor::~Acceptor() {
+  pause();
+}
+
+int Acceptor::descriptor(bool outbound) const {
+  return outbound ? listeners_->outbound.get() : listeners_->inbound.get();
+}
+
+Result<> Acceptor::watch(Side& side) {
+  if (side.watched) return {};
+  auto added = worker_.loop.add(descriptor(side.outbound), EPOLLIN | EPOLLEXCLUSIVE, side);
+  side.watched = added.has_value();
+  return added;
+}
+
+void Acceptor::unwatch(Side& side) {
+  if (std::exchange(side.watched, false)) worker_.loop.remove(descriptor(side.outbound), side);
+}
+
+Result<> Acceptor::listen() {
+  if (auto done = watch(outbound_); !done) return done;
+  return watch(inbound_);
+}
+
+void Acceptor::pause() {
+  unwatch(outbound_);
+  unwatch(inbound_);
+}
+
+void Acceptor::accept_some(bool outbound) {
+  // Level-triggered: what a batch leaves is reported again, after other descriptors had their turn.
+  for (int i = 0; i < accept_batch && !pause_.active(); ++i) {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    const int socket = ::accept4(descriptor(outbound), reinterpret_cast<sockaddr*>(&address), &size,
+                                 SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (socket >= 0) {
+      auto client = SocketAddress::from(address);
+      if (client) {
+        accepted(socket, *client, outbound);
+      } else {
+        ::close(socket);
+      }
+      continue;
+    }
+    if (errno == EAGAIN) return;
+    if (out_of_resources(errno)) pause_.begin(errno);
+    // Everything else (ECONNABORTED, EPROTO, ...) concerns a connection that is gone already, accept(2).
+  }
+}
+
+void Acceptor::accepted(int socket, const SocketAddress& client, bool outbound) {
+  auto destination = original_destination(socket, client, pod_->interception, outbound);
+  if (!destination) {
+    refuse(socket, outbound, "no_original_destination");
+    return;
+  }
+  if (outbound && dials_listener(*pod_, *destination)) {
+    refuse(socket, outbound, "dialled_listener");
+    return;
+  }
+  auto stream = make_tcp_stream(worker_.loop, Fd(socket));
+  if (outbound) {
+    serve_outbound(worker_, pod_, client, *destination, std::move(stream));
+  } else {
+    serve_inbound(worker_, pod_, client, *destination, std::move(stream));
+  }
+}
+
+void Acceptor::refuse(int socket, bool outbound, const char* reason) {
+  set_reset_on_close(socket);
+  ::close(socket);
+  if (!worker_.telemetry) return;
+  worker_.telemetry
+      ->counter("heddle_accept_refused_total", "Accepted connections that were reset at once, by reason.",
+                render_label("direction", outbound ? "outbound" : "inbound") + "," +
+                    render_label("namespace", pod_->ns) + "," + render_label("pod", pod_->name) + "," +
+                    render_label("reason", reason))
+      ->add(1);
+}
+
+}  // namespace heddle::proxy

@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/listen/agent_link.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "proxy/io/tcp_stream.h"
+#include "proxy/listen/link_connection.h"
+
+namespace heddle::proxy {
+namespace {
+
+// A request's number carries the lane that asked: 0 is no request.
+constexpr unsigned lane_bits = 10;
+
+bool is_listening(int socket) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, SO_ACCEPTCONN, &value, &size) == 0 && value == 1;
+}
+
+std::uint64_t socket_cookie(int socket) {
+  std::uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &cookie, &size);
+  return cookie;
+}
+
+void make_nonblocking(int socket) {
+  const int flags = ::fcntl(socket, F_GETFL);
+  if (flags >= 0 && (flags & O_NONBLOCK) == 0) ::fcntl(socket, F_SETFL, flags | O_NONBLOCK);
+}
+
+std::uint64_t unix_ms() {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                        std::chrono::system_clock::now().time_since_epoch())
+                                        .count());
+}
+
+}  // namespace
+
+AgentLink::AgentLink(Loop& loop, Options options, std::vector<Lane*> lanes, LinkObserver& observer)
+    : loop_(loop),
+      options_(std::move(options)),
+      lanes_(std::move(lanes)),
+      observer_(observer),
+      backoff_(options_.backoff, static_cast<std::uint64_t>(::getpid())),
+      retry_timer_(loop, [this] { connect(); }) {}
+
+AgentLink::~AgentLink() = default;
+
+void AgentLink::start() {
+  connect();
+}
+
+void AgentLink::connect() {
+  if (stopped_) return;
+  // Answers of workers that are still on their way belong to the conversation that ended.
+  connection_.reset();
+  ++conversation_;
+  first_ack_ += acks_.size();
+  acks_.clear();
+  auto socket = connect_unix(options_.socket_path, true);
+  if (!socket) return retry(socket.error());
+  auto peer = peer_credentials(socket->get());
+  if (!peer) return retry(peer.error());
+  if (peer->uid != options_.agent_uid) {
+    return retry(make_error(Errc::permission_denied, "uid " + std::to_string(peer->uid) + " serves " +
+                                                         options_.socket_path + " but only uid " +
+                                                         std::to_string(options_.agent_uid) + " may"));
+  }
+  LinkConnection::Events events;
+  events.message = [this](UnixMessage message) { receive(std::move(message)); };
+  events.closed = [this](const Error& error) { retry(error); };
+  connection_ = std::make_unique<LinkConnection>(loop_, std::move(*socket), std::move(events));
+  greet();
+}
+
+void AgentLink::retry(const Error& error) {
+  ready_ = false;
+  if (stopped_) return;
+  if (!std::exchange(logged_, true)) {
+    spdlog::warn(
+        "agent away, pods are served as they are path={} error=\"{}\" next=\"see that heddle-agent runs\"",
+        options_.socket_path, error.message());
+  }
+  retry_timer_.arm(backoff_.next());
+}
+
+void AgentLink::greet() {
+  connection_->send(encode_hello(options_.version, static_cast<std::uint32_t>(::getpid()), unix_ms()));
+  for (auto& [id, held] : pods_) {
+    held.in_snapshot = false;
+    connection_->send(encode_held(*held.pod), held.listeners);
+  }
+  connection_->send(encode_held_end(static_cast<std::uint32_t>(pods_.size())));
+}
+
+void AgentLink::receive(UnixMessage message) {
+  auto decoded = decode_agent_message(message.bytes, message.fds.size());
+  if (!decoded) {
+    spdlog::warn("ignored a message of the agent error=\"{}\"", decoded.error().message());
+    return;
+  }
+  std::visit([&](auto& each) { handle(std::move(each), message.fds); }, *decoded);
+}
+
+void AgentLink::handle(AgentWelcome welcome, std::vector<Fd>&) {
+  backoff_.reset();
+  logged_ = false;
+  spdlog::info("agent connected version={} node={} held_pods={}", welcome.agent_version, welcome.node_name,
+               pods_.size());
+}
+
+void AgentLink::handle(AgentPodUpsert upsert, std::vector<Fd>& descriptors) {
+  std::shared_ptr<Pod>& pod = upsert.pod;
+  if (stopped_) return answer(pod->id, pod->generation, "this proxy drains");
+  auto found = pods_.find(pod->id);
+  if (found != pods_.end() && found->second.pod->netns_cookie != pod->netns_cookie) {
+    forget(found);
+    found = pods_.end();
+  }
+  const bool fresh = found == pods_.end();
+  Held held = fresh ? Held{} : found->second;
+  bool changed = false;
+  if (auto error = take_listeners(held, descriptors, changed); !error.empty()) {
+    return answer(pod->id, pod->generation, std::move(error));
+  }
+  if (!fresh) pod->load = found->second.pod->load;
+  held.pod = pod;
+  held.in_snapshot = true;
+  const auto listeners = held.listeners;
+  pods_[pod->id] = std::move(held);
+  if (fresh) {
+    spdlog::info("pod served pod={}/{} id={} identity={} interception={}", pod->ns, pod->name, pod->id,
+                 pod->identity, pod->interception == Interception::ebpf ? "ebpf" : "iptables");
+  }
+  observer_.pod_upserted(pod);
+  serve(pod, changed ? listeners : nullptr);
+}
+
+// Puts the listeners that came into `held`; the same ones again change nothing.
+std::string AgentLink::take_listeners(Held& held, std::vector<Fd>& descriptors, bool& changed) {
+  if (descriptors.empty()) return held.listeners ? "" : "no listeners came with the pod and none are held";
+  for (const Fd& descriptor : descriptors) {
+    if (!is_listening(descriptor.get())) return "a descriptor beside the pod is not a listening socket";
+  }
+  if (held.listeners &&
+      socket_cookie(held.listeners->outbound.get()) == socket_cookie(descriptors[0].get()) &&
+      socket_cookie(held.listeners->inbound.get()) == socket_cookie(descriptors[1].get())) {
+    return {};
+  }
+  for (const Fd& descriptor : descriptors) {
+    make_nonblocking(descriptor.get());
+    set_connection_options(descriptor.get());  // inherited by what is accepted
+  }
+  held.listeners =
+      std::make_shared<PodListeners>(PodListeners{std::move(descriptors[0]), std::move(descriptors[1])});
+  changed = true;
+  return {};
+}
+
+void AgentLink::serve(const PodRef& pod, std::shared_ptr<PodListeners> listeners) {
+  const std::uint64_t number = first_ack_ + acks_.size();
+  acks_.push_back({false, pod->id, pod->generation, lanes_.size(), {}});
+  for (Lane* lane : lanes_) {
+    lane->upsert(pod, listeners, [this, number, conversation = conversation_](const std::string& error) {
+      loop_.post([this, number, conversation, error] { lane_answered(conversation, number, error); });
+    });
+  }
+}
+
+void AgentLink::lane_answered(std::uint64_t conversation, std::uint64_t number, const std::string& error) {
+  if (conversation != conversation_) return;
+  Ack& ack = acks_[number - first_ack_];
+  --ack.waiting;
+  if (!error.empty()) ack.error = error;
+  flush_acks();
+}
+
+void AgentLink::answer(std::uint32_t id, std::uint64_t generation, std::string error) {
+  if (!error.empty()) spdlog::warn("pod refused id={} error=\"{}\"", id, error);
+  acks_.push_back({false, id, generation, 0, std::move(error)});
+  flush_acks();
+}
+
+void AgentLink::flush_acks() {
+  while (!acks_.empty() && acks_.front().waiting == 0) {
+    const Ack& ack = acks_.front();
+    if (ack.snapshot) {
+      connection_->send(encode_snapshot_ack(static_cast<std::uint32_t>(pods_.size())));
+      observer_.snapshot_served();
+    } else {
+      connection_->send(encode_pod_ack(ack.id, ack.generation, ack.error));
+    }
+    acks_.pop_front();
+    ++first_ack_;
+  }
+}
+
+void AgentLink::handle(AgentPodRejected rejected, std::vector<Fd>&) {
+  // A pod that was served before goes on as it was.
+  if (const auto held = pods_.find(rejected.id); held != pods_.end()) held->second.in_snapshot = true;
+  answer(rejected.id, rejected.generation, std::move(rejected.error));
+}
+
+void AgentLink::handle(AgentPodRemove remove, std::vector<Fd>&) {
+  const auto found = pods_.find(remove.id);
+  if (found == pods_.end() || found->second.pod->netns_cookie != remove.netns_cookie) return;
+  forget(found);
+}
+
+void AgentLink::forget(std::map<std::uint32_t, Held>::iterator held) {
+  const PodRef pod = held->second.pod;
+  pods_.erase(held);
+  spdlog::info("pod left pod={}/{} id={}", pod->ns, pod->name, pod->id);
+  for (Lane* lane : lanes_) lane->remove(pod->id, pod->netns_cookie);
+  observer_.pod_removed(pod);
+}
+
+void AgentLink::handle(AgentSnapshotEnd, std::vector<Fd>&) {
+  // What the agent does not know of ended while nobody talked.
+  for (auto held = pods_.begin(); held != pods_.end();) {
+    const auto next = std::next(held);
+    if (!held->second.in_snapshot) forget(held);
+    held = next;
+  }
+  ready_ = true;
+  for (Lane* lane : lanes_) lane->agent_ready();
+  observer_.agent_ready();
+  acks_.push_back({true, 0, 0, 0, {}});
+  flush_acks();
+}
+
+void AgentLink::handle(AgentSockets sockets, std::vector<Fd>& descriptors) {
+  for (const Fd& descriptor : descriptors) {
+    make_nonblocking(descriptor.get());
+    set_connection_options(descriptor.get());
+  }
+  const std::size_t asker = sockets.request & ((1u << lane_bits) - 1);
+  if (sockets.request != 0 && asker < lanes_.size()) {
+    lanes_[asker]->sockets(sockets.pod_id, sockets.ipv6, std::move(descriptors), std::move(sockets.error));
+    return;
+  }
+  // A gift is spread over the workers.
+  std::vector<std::vector<Fd>> shares(lanes_.size());
+  for (Fd& descriptor : descriptors) shares[next_gift_++ % lanes_.size()].push_back(std::move(descriptor));
+  for (std::size_t i = 0; i < lanes_.size(); ++i) {
+    if (!shares[i].empty()) lanes_[i]->sockets(sockets.pod_id, sockets.ipv6, std::move(shares[i]), {});
+  }
+}
+
+void AgentLink::handle(AgentCertificate certificate, std::vector<Fd>&) {
+  observer_.certificate(std::move(certificate));
+}
+
+void AgentLink::handle(AgentDrain drain, std::vector<Fd>&) {
+  observer_.drain(std::chrono::seconds(drain.grace_seconds));
+}
+
+void AgentLink::request(const std::string& identity, std::uint32_t pod_id, const std::string& csr_der) {
+  loop_.post([this, message = encode_certify_request(identity, pod_id, csr_der)] {
+    if (ready_) connection_->send(message);
+  });
+}
+
+void AgentLink::request_sockets(unsigned lane, std::uint32_t pod_id, bool ipv6, std::uint32_t count) {
+  static std::atomic<std::uint64_t> sequence{1};
+  const std::uint64_t number = (sequence.fetch_add(1, std::memory_order_relaxed) << lane_bits) | lane;
+  loop_.post([this, message = encode_socket_request(pod_id, ipv6, count, number)] {
+    // Not ready: agent_ready() makes the workers ask again.
+    if (ready_) connection_->send(message);
+  });
+}
+
+void AgentLink::stop_serving() {
+  stopped_ = true;
+  retry_timer_.cancel();
+  for (auto& [id, held] : pods_) held.listeners.reset();
+}
+
+void AgentLink::send_drained(std::uint32_t connections_cut) {
+  if (!connection_ || !connection_->open()) return;
+  connection_->send(encode_drained(connections_cut));
+  connection_->flush_now();
+}
+
+}  // namespace heddle::proxy

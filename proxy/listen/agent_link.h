@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/backoff.h"
+#include "base/io/unix_message.h"
+#include "proxy/io/loop.h"
+#include "proxy/listen/lane.h"
+#include "proxy/listen/link_protocol.h"
+#include "proxy/tls/certificates.h"
+
+namespace heddle::proxy {
+
+class LinkConnection;
+
+// Who else hears what the agent says. Called on the link thread.
+class LinkObserver {
+ public:
+  virtual void pod_upserted(const PodRef& pod) = 0;
+  virtual void pod_removed(const PodRef& pod) = 0;
+  virtual void certificate(AgentCertificate certificate) = 0;
+  virtual void agent_ready() = 0;      // a snapshot is complete
+  virtual void snapshot_served() = 0;  // and every worker listens: SnapshotAck was sent
+  virtual void drain(std::chrono::seconds grace) = 0;
+
+ protected:
+  ~LinkObserver() = default;
+};
+
+// The proxy's conversation with the agent (api/node.proto). Connects to the agent's socket, again and again
+// with backoff; gives a new agent the listeners that are held; keeps the pods, in and between conversations;
+// hands pods and sockets to the workers and acknowledges a pod when every worker listens. Everything but the
+// two requests runs on the loop's thread.
+class AgentLink final : public tls::CertifyRequester {
+ public:
+  struct Options {
+    std::string socket_path;  // RUN/agent/proxy.sock
+    std::string version;
+    uid_t agent_uid = 0;  // whoever answers must be this (SO_PEERCRED)
+    Backoff::Policy backoff{std::chrono::milliseconds(50), std::chrono::milliseconds(2000), 0.2};
+  };
+  // `lanes` and `observer` outlive the link.
+  AgentLink(Loop& loop, Options options, std::vector<Lane*> lanes, LinkObserver& observer);
+  ~AgentLink();
+
+  void start();
+  // Any thread.
+  void request(const std::string& identity, std::uint32_t pod_id, const std::string& csr_der) override;
+  void request_sockets(unsigned lane, std::uint32_t pod_id, bool ipv6, std::uint32_t count);
+
+  // No new conversation from now on, pods are refused, the listeners are let go.
+  void stop_serving();
+  // The last word, sent before the process exits.
+  void send_drained(std::uint32_t connections_cut);
+
+  bool connected() const { return ready_; }
+  std::size_t pods() const { return pods_.size(); }
+
+ private:
+  struct Held {
+    PodRef pod;
+    std::shared_ptr<PodListeners> listeners;
+    bool in_snapshot = false;
+  };
+  // An acknowledgement, sent when it is complete and everything before it was.
+  struct Ack {
+    bool snapshot = false;
+    std::uint32_t id = 0;
+    std::uint64_t generation = 0;
+    std::size_t waiting = 0;  // lanes that have not answered
+    std::string error;
+  };
+
+  void connect();
+  void retry(const Error& error);
+  void greet();
+  void receive(UnixMessage message);
+  void handle(AgentWelcome welcome, std::vector<Fd>& descriptors);
+  void handle(AgentPodUpsert upsert, std::vector<Fd>& descriptors);
+  void handle(AgentPodRejected rejected, std::vector<Fd>& descriptors);
+  void handle(AgentPodRemove remove, std::vector<Fd>& descriptors);
+  void handle(AgentSnapshotEnd end, std::vector<Fd>& descriptors);
+  void handle(AgentSockets sockets, std::vector<Fd>& descriptors);
+  void handle(AgentCertificate certificate, std::vector<Fd>& descriptors);
+  void handle(AgentDrain drain, std::vector<Fd>& descriptors);
+  void handle(AgentUnknown, std::vector<Fd>&) {}
+
+  std::string take_listeners(Held& held, std::vector<Fd>& descriptors, bool& changed);
+  void serve(const PodRef& pod, std::shared_ptr<PodListeners> listeners);
+  void forget(std::map<std::uint32_t, Held>::iterator held);
+  void answer(std::uint32_t id, std::uint64_t generation, std::string error);
+  void lane_answered(std::uint64_t conversation, std::uint64_t number, const std::string& error);
+  void flush_acks();
+
+  Loop& loop_;
+  Options options_;
+  std::vector<Lane*> lanes_;
+  LinkObserver& observer_;
+  Backoff backoff_;
+  Timer retry_timer_;
+  std::unique_ptr<LinkConnection> connection_;
+  std::map<std::uint32_t, Held> pods_;
+  std::deque<Ack> acks_;
+  std::uint64_t first_ack_ = 0;     // number of acks_.front()
+  std::uint64_t conversation_ = 0;  // acks of an earlier one are not sent
+  std::size_t next_gift_ = 0;
+  bool ready_ = false;
+  bool stopped_ = false;
+  bool logged_ = false;  // that the agent is away
+};
+
+}  // namespace heddle::proxy

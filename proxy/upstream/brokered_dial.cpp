@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/upstream/brokered_dial.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "bpf/shared/abi.h"
+
+namespace heddle::proxy {
+namespace {
+
+// Tells the kernel's hooks which client the app shall see on this connection (bpf/shared/abi.h).
+void show_client(int socket, const SocketAddress& client) {
+  heddle_address value{};
+  std::memcpy(value.ip, client.ip.bytes().data(), sizeof value.ip);
+  value.port = client.port;
+  static std::atomic<bool> warned{false};
+  if (::setsockopt(socket, HEDDLE_SOL, HEDDLE_SO_CLIENT_ADDRESS, &value, sizeof value) != 0 &&
+      !warned.exchange(true)) {
+    spdlog::warn(
+        "apps see the proxy's address instead of the client's error=\"{}\" next=\"see that the agent's "
+        "setsockopt hook is attached: heddle check\"",
+        make_errno(errno).message());
+  }
+}
+
+int socket_family(int socket) {
+  int family = AF_INET;
+  socklen_t size = sizeof family;
+  ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size);
+  return family;
+}
+
+}  // namespace
+
+BrokeredDial::BrokeredDial(BrokeredDialer& dialer, Loop& loop, DialRequest request, Dialer::Done done)
+    : dialer_(&dialer),
+      loop_(loop),
+      request_(std::move(request)),
+      done_(std::move(done)),
+      timer_(loop, [this] { timed_out(); }) {
+  timer_.arm(request_.timeout);
+}
+
+BrokeredDial::~BrokeredDial() {
+  leave_queue();
+  if (self_) *self_ = nullptr;
+}
+
+void BrokeredDial::wait_in(std::list<BrokeredDial*>& queue) {
+  queue_ = &queue;
+  place_ = queue.insert(queue.end(), this);
+  ++dialer_->waiting_;
+}
+
+void BrokeredDial::leave_queue() {
+  if (queue_ == nullptr) return;
+  queue_->erase(place_);
+  queue_ = nullptr;
+  --dialer_->waiting_;
+}
+
+void BrokeredDial::orphan() {
+  queue_ = nullptr;
+  dialer_ = nullptr;
+}
+
+void BrokeredDial::connect(Fd socket) {
+  leave_queue();
+  if (request_.show_client && request_.pod->interception == Interception::ebpf &&
+      request_.pod->keep_client_source) {
+    show_client(socket.get(), *request_.show_client);
+  }
+  sockaddr_storage address{};
+  const bool as_v6 = !request_.to.ip.is_v4() || socket_family(socket.get()) == AF_INET6;
+  const socklen_t size = request_.to.to_sockaddr(address, as_v6);
+  int outcome = 0;
+  do {
+    outcome = ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), size);
+  } while (outcome != 0 && errno == EINTR);
+  if (outcome != 0 && errno != EINPROGRESS) {
+    fail_later(make_errno(errno, "cannot connect to " + request_.to.to_string()));
+    return;
+  }
+  stream_ = std::make_unique<TcpStream>(loop_, std::move(socket), true);
+  if (stream_->registration_error() != 0) {
+    fail_later(make_errno(stream_->registration_error(), "cannot watch a connection"));
+    return;
+  }
+  stream_->set_events(this);
+}
+
+void BrokeredDial::on_writable() {
+  int error = 0;
+  socklen_t size = sizeof error;
+  if (::getsockopt(stream_->descriptor(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  if (error != 0) {
+    finish(make_errno(error, "cannot connect to " + request_.to.to_string()));
+    return;
+  }
+  stream_->set_events(nullptr);
+  finish(Result<std::unique_ptr<Stream>>(std::unique_ptr<Stream>(std::move(stream_))));
+}
+
+void BrokeredDial::timed_out() {
+  const bool waited_for_socket = queue_ != nullptr;
+  leave_queue();
+  if (waited_for_socket || !stream_) {
+    finish(make_error(Errc::unavailable, "no socket for pod " + request_.pod->ns + "/" + request_.pod->name +
+                                             " came from the agent in time; see that heddle-agent runs"));
+  } else {
+    finish(make_errno(ETIMEDOUT, "cannot connect to " + request_.to.to_string()));
+  }
+}
+
+void BrokeredDial::fail_later(Error error) {
+  leave_queue();
+  timer_.cancel();
+  self_ = std::make_shared<BrokeredDial*>(this);
+  loop_.defer([self = self_, error = std::move(error)] {
+    if (*self != nullptr) (*self)->finish(error);
+  });
+}
+
+void BrokeredDial::finish(Result<std::unique_ptr<Stream>> result) {
+  timer_.cancel();
+  // The receiver usually destroys this object from inside the call.
+  const Dialer::Done done = std::move(done_);
+  const std::unique_ptr<TcpStream> failed = std::move(stream_);
+  if (done) done(std::move(result));
+}
+
+}  // namespace heddle::proxy

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/upstream/brokered_dialer.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "proxy/upstream/brokered_dial.h"
+
+namespace heddle::proxy {
+namespace {
+
+constexpr std::uint32_t least_reserve = 4;  // of a family in use
+constexpr std::uint32_t most_reserve = 64;
+constexpr std::chrono::milliseconds look_interval{10'000};
+
+}  // namespace
+
+BrokeredDialer::BrokeredDialer(Loop& loop, Request request)
+    : loop_(loop), request_(std::move(request)), shrink_timer_(loop, [this] { shrink(); }) {
+  shrink_timer_.arm(look_interval);
+}
+
+BrokeredDialer::~BrokeredDialer() {
+  for (auto& [id, reserves] : pods_) {
+    for (Reserve& reserve : reserves.family) {
+      for (BrokeredDial* dial : reserve.waiting) dial->orphan();
+    }
+  }
+}
+
+BrokeredDialer::Reserve* BrokeredDialer::find(std::uint32_t pod_id, bool ipv6) {
+  const auto found = pods_.find(pod_id);
+  return found == pods_.end() ? nullptr : &found->second.family[ipv6 ? 1 : 0];
+}
+
+std::unique_ptr<Dialer::Pending> BrokeredDialer::dial(DialRequest request, Done done) {
+  const std::uint32_t pod_id = request.pod->id;
+  const bool ipv6 = !request.to.ip.is_v4();
+  auto dial = std::make_unique<BrokeredDial>(*this, loop_, std::move(request), std::move(done));
+  Reserve* reserve = find(pod_id, ipv6);
+  if (reserve == nullptr) {
+    dial->fail_later(make_error(Errc::unavailable, "the pod left this node"));
+    return dial;
+  }
+  ++reserve->used;
+  if (reserve->sockets.empty()) {
+    reserve->target = std::clamp(reserve->target * 2, least_reserve, most_reserve);
+    dial->wait_in(reserve->waiting);
+  } else {
+    Fd socket = std::move(reserve->sockets.back());
+    reserve->sockets.pop_back();
+    reserve->target = std::max(reserve->target, least_reserve);
+    dial->connect(std::move(socket));
+  }
+  refill(pod_id, ipv6, *reserve);
+  return dial;
+}
+
+void BrokeredDialer::refill(std::uint32_t pod_id, bool ipv6, Reserve& reserve) {
+  const auto have = static_cast<std::uint32_t>(reserve.sockets.size());
+  const auto needed = reserve.target + static_cast<std::uint32_t>(reserve.waiting.size());
+  // In use, a refill starts when half of the reserve is gone: one message brings many.
+  if (have + reserve.outstanding > reserve.target / 2 && reserve.waiting.empty()) return;
+  if (have + reserve.outstanding >= needed) return;
+  const std::uint32_t count = std::min(needed - have - reserve.outstanding, std::uint32_t{200});
+  reserve.outstanding += count;
+  reserve.wanted = true;
+  request_(pod_id, ipv6, count);
+}
+
+void BrokeredDialer::pod_upserted(const PodRef& pod) {
+  PodReserves& reserves = pods_[pod->id];
+  if (reserves.pod && reserves.pod->netns_cookie != pod->netns_cookie) pod_removed(pod->id);
+  PodReserves& current = pods_[pod->id];
+  current.pod = pod;
+  const bool v4 =
+      std::any_of(pod->ips.begin(), pod->ips.end(), [](const IpAddress& ip) { return ip.is_v4(); });
+  Reserve& main_family = current.family[v4 ? 0 : 1];
+  if (!main_family.wanted) refill(pod->id, !v4, main_family);
+}
+
+void BrokeredDialer::pod_removed(std::uint32_t pod_id) {
+  const auto found = pods_.find(pod_id);
+  if (found == pods_.end()) return;
+  // Out of the table first: who is told of the failure may dial again.
+  PodReserves reserves = std::move(found->second);
+  pods_.erase(found);
+  for (Reserve& reserve : reserves.family) {
+    fail_waiting(reserve, make_error(Errc::unavailable, "the pod left this node"));
+  }
+}
+
+void BrokeredDialer::fail_waiting(Reserve& reserve, const Error& error) {
+  while (!reserve.waiting.empty()) reserve.waiting.front()->fail_later(error);
+}
+
+void BrokeredDialer::add_sockets(std::uint32_t pod_id, bool ipv6, std::vector<Fd> sockets,
+                                 const std::string& error) {
+  Reserve* reserve = find(pod_id, ipv6);
+  if (reserve == nullptr) return;
+  const auto count = static_cast<std::uint32_t>(sockets.size());
+  reserve->outstanding -= std::min(reserve->outstanding, count);
+  if (!error.empty()) {
+    reserve->outstanding = 0;
+    fail_waiting(*reserve,
+                 make_error(Errc::unavailable, "the agent cannot make sockets in the pod: " + error));
+    return;
+  }
+  for (Fd& socket : sockets) {
+    if (reserve->waiting.empty()) {
+      reserve->sockets.push_back(std::move(socket));
+    } else {
+      reserve->waiting.front()->connect(std::move(socket));
+    }
+  }
+  refill(pod_id, ipv6, *reserve);
+}
+
+void BrokeredDialer::agent_ready() {
+  for (auto& [id, reserves] : pods_) {
+    for (const bool ipv6 : {false, true}) {
+      Reserve& reserve = reserves.family[ipv6 ? 1 : 0];
+      reserve.outstanding = 0;
+      if (reserve.wanted) refill(id, ipv6, reserve);
+    }
+  }
+}
+
+void BrokeredDialer::shrink() {
+  for (auto& [id, reserves] : pods_) {
+    for (Reserve& reserve : reserves.family) {
+      if (reserve.used < reserve.target / 4) reserve.target = std::max(least_reserve, reserve.target / 2);
+      reserve.used = 0;
+      // What exceeds twice the target was needed by a burst that is over.
+      const std::size_t keep = std::max<std::size_t>(reserve.target, least_reserve) * 2;
+      if (reserve.sockets.size() > keep) reserve.sockets.resize(keep);
+    }
+  }
+  shrink_timer_.arm(look_interval);
+}
+
+std::size_t BrokeredDialer::reserved(std::uint32_t pod_id, bool ipv6) const {
+  const auto found = pods_.find(pod_id);
+  return found == pods_.end() ? 0 : found->second.family[ipv6 ? 1 : 0].sockets.size();
+}
+
+}  // namespace heddle::proxy

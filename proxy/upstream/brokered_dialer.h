@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <list>
+#include <unordered_map>
+#include <vector>
+
+#include "base/fd.h"
+#include "proxy/io/loop.h"
+#include "proxy/upstream/dial.h"
+
+namespace heddle::proxy {
+
+class BrokeredDial;
+
+// A worker's Dialer over its reserve of brokered sockets: per pod and family a few unconnected sockets of
+// that pod's netns. A reserve that ran empty grows (4 to 64), one that is idle shrinks; it is refilled when
+// half is used. While the agent is away the reserve is used up, then dials wait until they time out.
+class BrokeredDialer final : public Dialer {
+ public:
+  // Asks the agent for `count` sockets of the family. Called on the worker's thread; must not call back from
+  // inside.
+  using Request = std::function<void(std::uint32_t pod_id, bool ipv6, std::uint32_t count)>;
+
+  BrokeredDialer(Loop& loop, Request request);
+  ~BrokeredDialer() override;
+
+  std::unique_ptr<Pending> dial(DialRequest request, Done done) override;
+
+  void pod_upserted(const PodRef& pod);
+  // Closes the reserve; dials that wait for a socket fail.
+  void pod_removed(std::uint32_t pod_id);
+  // Sockets for the reserve, as answer to a request or as a gift. For unknown pods they are closed. `error`
+  // is set when the agent could not make any: dials that wait fail with it.
+  void add_sockets(std::uint32_t pod_id, bool ipv6, std::vector<Fd> sockets, const std::string& error);
+  // The agent is (again) there and has forgotten what was asked.
+  void agent_ready();
+
+  // Sockets in reserve, for tests and metrics.
+  std::size_t reserved(std::uint32_t pod_id, bool ipv6) const;
+  std::size_t waiting() const { return waiting_; }
+
+ private:
+  friend class BrokeredDial;
+  struct Reserve {
+    std::vector<Fd> sockets;
+    std::list<BrokeredDial*> waiting;
+    std::uint32_t target = 2;       // sockets to have
+    std::uint32_t outstanding = 0;  // asked for, not yet received
+    std::uint32_t used = 0;         // since the last look
+    bool wanted = false;            // keep a reserve before the first use
+  };
+  struct PodReserves {
+    PodRef pod;
+    Reserve family[2];  // IPv4, IPv6
+  };
+
+  Reserve* find(std::uint32_t pod_id, bool ipv6);
+  void refill(std::uint32_t pod_id, bool ipv6, Reserve& reserve);
+  void fail_waiting(Reserve& reserve, const Error& error);
+  void shrink();
+
+  Loop& loop_;
+  Request request_;
+  Timer shrink_timer_;
+  std::unordered_map<std::uint32_t, PodReserves> pods_;
+  std::size_t waiting_ = 0;
+};
+
+}  // namespace heddle::proxy
