@@ -22,7 +22,6 @@
 /* Pods by netns cookie. Written by the agent only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, HEDDLE_MAX_PODS);
 	__type(key, __u64);
 	__type(value, struct heddle_pod);
@@ -31,7 +30,6 @@ struct {
 /* Pods by each of their addresses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, HEDDLE_MAX_POD_ADDRESSES);
 	__type(key, struct heddle_ip_key);
 	__type(value, struct heddle_pod_ref);
@@ -101,9 +99,12 @@ struct {
 	__type(value, struct heddle_mesh_socket);
 } mesh_sockets SEC(".maps");
 
+/*
+ * Counters by pod id, added to atomically. A per-CPU map would have to be allocated for every CPU and pod in advance:
+ * made on demand, entries failed with ENOMEM after 163 pods in a row.
+ */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, HEDDLE_MAX_PODS);
 	__type(key, __u32);
 	__type(value, struct heddle_counters);
@@ -134,7 +135,7 @@ static __always_inline void count(__u32 pod_id, enum heddle_verdict verdict)
 	struct heddle_counters *counters = bpf_map_lookup_elem(&verdicts, &pod_id);
 
 	if (counters && verdict < HEDDLE_V_COUNT)
-		counters->count[verdict]++;
+		__sync_fetch_and_add(&counters->count[verdict], 1);
 }
 
 /* Counts, and tells the agent who it was. A full buffer loses the event, never the count. */

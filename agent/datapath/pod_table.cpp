@@ -2,7 +2,6 @@
 #include "agent/datapath/pod_table.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -93,8 +92,8 @@ Result<> PodTable::put_listener(std::uint32_t pod_id, int listener) {
 }
 
 Result<> PodTable::put_counters(std::uint32_t pod_id) {
-  const std::vector<heddle_counters> zero(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-  if (bpf_map_update_elem(verdicts_, &pod_id, zero.data(), BPF_NOEXIST) == 0 || errno == EEXIST) return {};
+  const heddle_counters zero{};
+  if (bpf_map_update_elem(verdicts_, &pod_id, &zero, BPF_NOEXIST) == 0 || errno == EEXIST) return {};
   return make_errno(errno, "cannot make the pod's counters");
 }
 
@@ -130,13 +129,11 @@ bool PodTable::has_listener(std::uint32_t pod_id) const {
 }
 
 VerdictCounts PodTable::counts(std::uint32_t pod_id) const {
-  VerdictCounts sum{};
-  std::vector<heddle_counters> per_cpu(static_cast<std::size_t>(libbpf_num_possible_cpus()));
-  if (bpf_map_lookup_elem(verdicts_, &pod_id, per_cpu.data()) != 0) return sum;
-  for (const auto& counters : per_cpu) {
-    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += counters.count[i];
-  }
-  return sum;
+  VerdictCounts out{};
+  heddle_counters counters{};
+  if (bpf_map_lookup_elem(verdicts_, &pod_id, &counters) != 0) return out;
+  std::copy(std::begin(counters.count), std::end(counters.count), out.begin());
+  return out;
 }
 
 }  // namespace heddle::agent

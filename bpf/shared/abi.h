@@ -84,7 +84,7 @@ struct heddle_tuple {
 	__u32 pad;
 };
 
-/* Every verdict of every hook, and the index of the per-pod counters (map `verdicts`, per CPU). */
+/* Every verdict of every hook, and the index of the per-pod counters (map `verdicts`). */
 enum heddle_verdict {
 	HEDDLE_V_OUT_REDIRECTED = 0,
 	HEDDLE_V_OUT_LOOPBACK,       /* the pod's own addresses */
@@ -107,7 +107,7 @@ enum heddle_verdict {
 	HEDDLE_V_COUNT
 };
 
-/* Map `verdicts`, key: __u32 pod id, value: this, per CPU. Pod id 0 collects what belongs to no pod. */
+/* Map `verdicts`, key: __u32 pod id, value: this. Pod id 0 collects what belongs to no pod. */
 struct heddle_counters {
 	__u64 count[HEDDLE_V_COUNT];
 };

@@ -17,7 +17,8 @@ DatapathTest::DatapathTest() {
   neighbour_netns_ = test::make_netns();
   test::join_with_veth({pod_netns_.get(), "eth0", {"10.77.0.2/24", "fd77::2/64"}},
                        {neighbour_netns_.get(), "eth0", {"10.77.0.1/24", "10.77.0.9/24", "fd77::1/64"}});
-  test::must_run_in(pod_netns_.get(), "ip route add default via 10.77.0.1; ip -6 route add default via fd77::1");
+  test::must_run_in(pod_netns_.get(),
+                    "ip route add default via 10.77.0.1; ip -6 route add default via fd77::1");
   app_ = std::make_unique<SocketMaker>(container, pod_netns_.get());
   mesh_ = std::make_unique<SocketMaker>(mesh_cgroup_, pod_netns_.get());
   neighbour_ = std::make_unique<SocketMaker>(cgroup_.path(), neighbour_netns_.get());
@@ -82,7 +83,8 @@ std::string DatapathTest::counts_text() const {
     const auto counts = datapath_->counts(id);
     for (std::size_t i = 0; i < counts.size(); ++i) {
       if (counts[i] != 0) {
-        out += std::string(verdict_name(static_cast<heddle_verdict>(i))) + "=" + std::to_string(counts[i]) + " ";
+        out +=
+            std::string(verdict_name(static_cast<heddle_verdict>(i))) + "=" + std::to_string(counts[i]) + " ";
       }
     }
   }

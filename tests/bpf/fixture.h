@@ -13,9 +13,11 @@ namespace heddle::agent {
 
 // One enrolled pod and a neighbour on a cable, the real datapath between them:
 //
-//   pod 10.77.0.2, fd77::2  eth0 ==== eth0  10.77.0.1, fd77::1 neighbour (not meshed; plays servers and clients)
+//   pod 10.77.0.2, fd77::2  eth0 ==== eth0  10.77.0.1, fd77::1 neighbour (not meshed; plays servers and
+//   clients)
 //
-//   cgroups: pods (the app), mesh (listeners, brokered sockets), kubelet, and the test's own for the neighbour
+//   cgroups: pods (the app), mesh (listeners, brokered sockets), kubelet, and the test's own for the
+//   neighbour
 class DatapathTest : public ::testing::Test {
  protected:
   static constexpr std::uint16_t outbound_port = 4140;
@@ -39,7 +41,9 @@ class DatapathTest : public ::testing::Test {
     int connect_result = 0;
   };
   Captured capture(Fd app, const std::string& dst);
-  std::uint64_t count(heddle_verdict verdict, std::uint32_t id) const { return datapath_->counts(id)[verdict]; }
+  std::uint64_t count(heddle_verdict verdict, std::uint32_t id) const {
+    return datapath_->counts(id)[verdict];
+  }
   std::uint64_t count(heddle_verdict verdict) const { return count(verdict, pod_.id); }
   std::string counts_text() const;
 

@@ -35,7 +35,9 @@ TEST_F(Outbound, CapturesAnIpv4ConnectAndTellsTheProxyWhereItWasGoing) {
   EXPECT_EQ(count(HEDDLE_V_OUT_REDIRECTED), 1u) << counts_text();
 }
 
-TEST_F(Outbound, CapturesAnIpv6Connect) { capture(app_->make(AF_INET6), "[fd99::10]:80"); }
+TEST_F(Outbound, CapturesAnIpv6Connect) {
+  capture(app_->make(AF_INET6), "[fd99::10]:80");
+}
 
 TEST_F(Outbound, CapturesAV4MappedConnectOfAnIpv6Socket) {
   const auto captured = capture(app_->make(AF_INET6), "10.96.0.10:80");
@@ -154,9 +156,12 @@ TEST_F(Outbound, LeavesUdpAlone) {
 TEST_F(Outbound, LeavesLoopbackAndThePodsOwnAddressesAlone) {
   const Fd server = app_->make(AF_INET6);
   listen_on(server, "[::]:8080");
-  for (const auto& [family, dst] : {std::pair{AF_INET, "127.0.0.1:8080"}, {AF_INET6, "[::1]:8080"},
-                                    {AF_INET, "10.77.0.2:8080"}, {AF_INET6, "[fd77::2]:8080"},
-                                    {AF_INET6, "127.0.0.1:8080"}, {AF_INET, "0.0.0.0:8080"}}) {
+  for (const auto& [family, dst] : {std::pair{AF_INET, "127.0.0.1:8080"},
+                                    {AF_INET6, "[::1]:8080"},
+                                    {AF_INET, "10.77.0.2:8080"},
+                                    {AF_INET6, "[fd77::2]:8080"},
+                                    {AF_INET6, "127.0.0.1:8080"},
+                                    {AF_INET, "0.0.0.0:8080"}}) {
     const Fd app = app_->make(family);
     EXPECT_EQ(connect_to(app, dst), 0) << dst << " " << counts_text();
     const Fd accepted = accept_from(server);
@@ -229,8 +234,9 @@ TEST_F(Outbound, TellsAProxyThatTheListenerWasDialledDirectly) {
 
 TEST_F(Outbound, DirectDialsStayRefusedWhenConntrackWouldAnswer) {
   // A nat rule turns connection tracking on in the pod, whose answer would be the listener itself.
-  must_run_in(pod_netns_.get(), "nft 'add table ip t; add chain ip t c { type nat hook output priority 0; }; "
-                                "add rule ip t c tcp dport 1 redirect to :2'");
+  must_run_in(pod_netns_.get(),
+              "nft 'add table ip t; add chain ip t c { type nat hook output priority 0; }; "
+              "add rule ip t c tcp dport 1 redirect to :2'");
   const Fd app = app_->make(AF_INET);
   ASSERT_EQ(connect_to(app, "10.77.0.2:4140"), 0);
   const Fd proxy = accept_from(outbound_);

@@ -15,6 +15,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
+#include <stdexcept>
 #include <thread>
 
 #include "base/io/cgroup.h"
@@ -25,8 +27,20 @@ namespace heddle::test {
 namespace {
 
 [[noreturn]] void give_up(const std::string& what) {
-  std::fprintf(stderr, "test set-up failed: %s (%s)\n", what.c_str(), std::strerror(errno));
-  std::abort();
+  throw std::runtime_error("test set-up failed: " + what + " (" + std::strerror(errno) + ")");
+}
+
+// Runs `work` in a thread; what it throws is thrown here.
+void in_thread(const std::function<void()>& work) {
+  std::exception_ptr thrown;
+  std::thread([&] {
+    try {
+      work();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  }).join();
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 void must(bool ok, const std::string& what) {
@@ -55,8 +69,15 @@ struct SocketRequest {
 // The child of a SocketMaker: answers each request with a socket or an errno.
 [[noreturn]] void serve_sockets(int conversation, const std::string& cgroup, int netns_fd) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // A fork inherits every descriptor, and would keep the test's sockets and namespaces alive.
+  constexpr int kept = 3;
+  netns_fd = ::fcntl(netns_fd, F_DUPFD_CLOEXEC, 500);
+  conversation = ::fcntl(conversation, F_DUPFD_CLOEXEC, 501);
+  if (::setns(netns_fd, CLONE_NEWNET) != 0 || ::dup2(conversation, kept) != kept) ::_exit(1);
+  conversation = kept;
+  ::close_range(kept + 1, ~0u, 0);
   const Fd procs(::open((cgroup + "/cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
-  if (!procs || ::write(procs.get(), "0", 1) != 1 || ::setns(netns_fd, CLONE_NEWNET) != 0) ::_exit(1);
+  if (!procs || ::write(procs.get(), "0", 1) != 1) ::_exit(1);
   while (true) {
     auto message = receive_unix(conversation);
     if (!message || message->bytes.size() != sizeof(SocketRequest)) ::_exit(0);
@@ -64,7 +85,8 @@ struct SocketRequest {
     std::memcpy(&request, message->bytes.data(), sizeof request);
     const Fd socket(::socket(request.family, request.type | SOCK_CLOEXEC, request.protocol));
     const std::string reply = std::to_string(socket ? 0 : errno);
-    const auto sent = socket ? send_unix(conversation, reply, {socket.get()}) : send_unix(conversation, reply);
+    const auto sent =
+        socket ? send_unix(conversation, reply, {socket.get()}) : send_unix(conversation, reply);
     if (!sent) ::_exit(1);
   }
 }
@@ -73,20 +95,20 @@ struct SocketRequest {
 
 Fd make_netns() {
   Fd out;
-  std::thread([&out] {
+  in_thread([&out] {
     must(::unshare(CLONE_NEWNET) == 0, "unshare(CLONE_NEWNET)");
     out = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     must(static_cast<bool>(out), "open netns");
     must(bring_loopback_up().has_value(), "set lo up");
-  }).join();
+  });
   return out;
 }
 
 void in_netns(int netns_fd, const std::function<void()>& work) {
-  std::thread([&] {
+  in_thread([&] {
     must(::setns(netns_fd, CLONE_NEWNET) == 0, "setns");
     work();
-  }).join();
+  });
 }
 
 CommandResult run_in(int netns_fd, const std::string& command) {
@@ -124,8 +146,8 @@ void join_with_veth(const CableEnd& a, const CableEnd& b) {
       const bool v6 = address.find(':') != std::string::npos;
       script += "addr add " + address + " dev " + end->device + (v6 ? " nodad" : "") + "\n";
     }
-    must_run_in(end->netns_fd, "sysctl -q -w net.ipv6.conf." + end->device + ".accept_dad=0; " + script + "link set " +
-                                   end->device + " up\nEND");
+    must_run_in(end->netns_fd, "sysctl -q -w net.ipv6.conf." + end->device + ".accept_dad=0; " + script +
+                                   "link set " + end->device + " up\nEND");
   }
 }
 

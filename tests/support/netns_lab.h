@@ -12,8 +12,9 @@
 #include "base/fd.h"
 #include "base/ip.h"
 
-// Network namespaces, cgroups and sockets for tests that need the real kernel. Everything is anonymous or named
-// after the test process and ends with its owner. Set-up failures abort with the reason: a test cannot go on.
+// Network namespaces, cgroups and sockets for tests that need the real kernel. Everything is anonymous or
+// named after the test process and ends with its owner. Set-up failures throw std::runtime_error: the test
+// cannot go on, but what it made is to be removed.
 namespace heddle::test {
 
 inline constexpr std::chrono::milliseconds patience{5000};
@@ -30,7 +31,7 @@ struct CommandResult {
 };
 // `sh -c command` inside the namespace, waited for.
 CommandResult run_in(int netns_fd, const std::string& command);
-// Aborts unless the command succeeds.
+// Throws unless the command succeeds.
 void must_run_in(int netns_fd, const std::string& command);
 
 // One end of a cable; addresses as "10.0.0.2/24", "fd00::2/64".
@@ -42,7 +43,8 @@ struct CableEnd {
 // A veth pair, both ends up. IPv6 addresses are usable at once (no duplicate address detection).
 void join_with_veth(const CableEnd& a, const CableEnd& b);
 
-// A cgroup v2 "heddle-test-PID-N", removed at the end with its children (processes in it are the owner's to end).
+// A cgroup v2 "heddle-test-PID-N", removed at the end with its children (processes in it are the owner's to
+// end).
 class TestCgroup {
  public:
   TestCgroup();
@@ -58,8 +60,8 @@ class TestCgroup {
   std::vector<std::string> children_;  // in order of creation
 };
 
-// Makes sockets as if by a process in that cgroup and namespace. The kernel asks a socket, not its user, for both, so
-// the test may go on to use the socket itself.
+// Makes sockets as if by a process in that cgroup and namespace. The kernel asks a socket, not its user, for
+// both, so the test may go on to use the socket itself.
 class SocketMaker {
  public:
   SocketMaker(const std::string& cgroup, int netns_fd);
@@ -92,8 +94,8 @@ bool eventually(const std::function<bool()>& condition, std::chrono::millisecond
 // Sockets. Negative errno values are returned where a number is.
 int bind_to(const Fd& socket, const std::string& address);  // "10.0.0.2:80", "[::]:80"
 void listen_on(const Fd& socket, const std::string& address, int backlog = 128);
-// Blocking connect with a limit: 0 or -errno (-ETIMEDOUT after `limit`). The socket is blocking afterwards. An IPv4
-// address on an IPv6 socket is v4-mapped.
+// Blocking connect with a limit: 0 or -errno (-ETIMEDOUT after `limit`). The socket is blocking afterwards.
+// An IPv4 address on an IPv6 socket is v4-mapped.
 int connect_to(const Fd& socket, const std::string& address, std::chrono::milliseconds limit = patience);
 // The next connection, or an empty Fd after `limit`; `peer` is what accept(2) said.
 Fd accept_from(const Fd& listener, SocketAddress* peer = nullptr, std::chrono::milliseconds limit = patience);
@@ -103,8 +105,8 @@ SocketAddress local_of(const Fd& socket);
 // Sends all; reads exactly `size` bytes or up to the end, an error or `patience`.
 bool send_all(const Fd& socket, const std::string& bytes);
 std::string read_exactly(const Fd& socket, std::size_t size);
-// SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST by the family of the local address; an unspecified address and errno in
-// `error` when there is none.
+// SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST by the family of the local address; an unspecified address and
+// errno in `error` when there is none.
 SocketAddress original_dst(const Fd& socket, int* error = nullptr);
 
 }  // namespace heddle::test

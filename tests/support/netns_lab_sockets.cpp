@@ -5,9 +5,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <stdexcept>
 
 #include "tests/support/netns_lab.h"
 
@@ -25,10 +24,7 @@ int family_of(const Fd& socket) {
 
 socklen_t to_sockaddr(const Fd& socket, const std::string& text, sockaddr_storage& storage) {
   const auto address = SocketAddress::parse(text);
-  if (!address) {
-    std::fprintf(stderr, "bad address in a test: %s\n", text.c_str());
-    std::abort();
-  }
+  if (!address) throw std::runtime_error("bad address in a test: " + text);
   return address->to_sockaddr(storage, family_of(socket) == AF_INET6);
 }
 
@@ -55,8 +51,8 @@ int bind_to(const Fd& socket, const std::string& address) {
 void listen_on(const Fd& socket, const std::string& address, int backlog) {
   const int bound = bind_to(socket, address);
   if (bound != 0 || ::listen(socket.get(), backlog) != 0) {
-    std::fprintf(stderr, "cannot listen on %s: %s\n", address.c_str(), std::strerror(bound != 0 ? -bound : errno));
-    std::abort();
+    throw std::runtime_error("cannot listen on " + address + ": " +
+                             std::strerror(bound != 0 ? -bound : errno));
   }
 }
 
@@ -89,7 +85,9 @@ Fd accept_from(const Fd& listener, SocketAddress* peer, std::chrono::millisecond
   return accepted;
 }
 
-bool readable(const Fd& socket, std::chrono::milliseconds limit) { return wait_for(socket, POLLIN, limit); }
+bool readable(const Fd& socket, std::chrono::milliseconds limit) {
+  return wait_for(socket, POLLIN, limit);
+}
 
 SocketAddress peer_of(const Fd& socket) {
   sockaddr_storage storage{};
