@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "agent/agent_parts.h"
+#include "agent/version.h"
+#include "base/io/cgroup.h"
+#include "base/io/file.h"
+#include "base/io/netns.h"
+
+namespace heddle::agent {
+namespace {
+
+constexpr std::chrono::milliseconds patience_for_held{1000};
+
+Result<std::uint32_t> random_mark() {
+  std::uint32_t mark = 0;
+  while (mark == 0) {
+    if (::getrandom(&mark, sizeof mark, 0) != sizeof mark) return make_errno(errno, "getrandom");
+  }
+  return mark;
+}
+
+// Empty with the reason when there is none.
+Result<std::string> find_pods_cgroup(const std::string& option) {
+  struct stat status{};
+  if (option != "auto") {
+    if (::stat(option.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) return option;
+    return make_error(Errc::not_found, "--pods-cgroup " + option + " is no folder");
+  }
+  auto mount = cgroup2_mount();
+  if (!mount) return mount.error();
+  for (const char* name : {"/kubepods", "/kubepods.slice"}) {
+    if (::stat((*mount + name).c_str(), &status) == 0) return *mount + name;
+  }
+  return make_error(Errc::not_found, "neither " + *mount +
+                                         "/kubepods nor kubepods.slice exists; name the cgroup of all "
+                                         "pods with --pods-cgroup");
+}
+
+}  // namespace
+
+Agent::Agent(Options options) : options_(std::move(options)), parts_(std::make_unique<Parts>()) {}
+
+Agent::~Agent() = default;
+
+Result<> Agent::prepare_folders() {
+  parts_->folder = options_.run_dir + "/agent";
+  if (auto made = make_directories(parts_->folder); !made) return made;
+  if (auto made = make_directories(parts_->folder + "/netns", 0700); !made) return made;
+  parts_->lock = Fd(::open((parts_->folder + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!parts_->lock) return make_errno(errno, "cannot open " + parts_->folder + "/lock");
+  if (::flock(parts_->lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    return make_error(Errc::already_exists,
+                      "another heddle-agent uses " + parts_->folder + "; stop it first");
+  }
+  return {};
+}
+
+Result<> Agent::open_state() {
+  const std::string path = parts_->folder + "/pods.json";
+  parts_->store = std::make_unique<StateStore>(parts_->loop, path);
+  auto text = read_file(path, 256 * 1024 * 1024);
+  if (text) {
+    auto decoded = decode_state(*text);
+    if (decoded) {
+      parts_->saved = std::move(*decoded);
+    } else if (decoded.error().code == make_error_code(Errc::unsupported)) {
+      return decoded.error();
+    } else {
+      parts_->state_lost = true;
+      const std::string aside = path + ".corrupt";
+      ::rename(path.c_str(), aside.c_str());
+      spdlog::error(
+          "state file cannot be read path={} error=\"{}\" moved_to={} next=\"sandboxes are rebuilt from the "
+          "proxy's memory\"",
+          path, decoded.error().message(), aside);
+    }
+  } else if (text.error().code == boost::system::error_code(ENOENT, boost::system::generic_category())) {
+    parts_->state_lost = true;  // a first start, unless there are pins or a proxy that holds listeners
+  } else {
+    return text.error();
+  }
+  if (parts_->saved.mark == 0) {
+    auto mark = random_mark();
+    if (!mark) return mark.error();
+    parts_->saved.mark = *mark;
+  }
+  parts_->store->set_mark(parts_->saved.mark);
+  return {};
+}
+
+Result<> Agent::open_interception() {
+  Interception::Options options;
+  options.choice = options_.interception;
+  options.datapath.pin_folder = options_.pin_folder;
+  options.datapath.probe_cgroup = options_.probe_cgroup;
+  auto mount = cgroup2_mount();
+  auto own = own_cgroup2();
+  if (mount && own) {
+    options.datapath.mesh_cgroup = *own == "/" ? *mount : *mount + *own;
+    options.mesh_cgroup_below_mount = *own;
+  }
+  if (auto pods = find_pods_cgroup(options_.pods_cgroup); pods) {
+    options.datapath.pods_cgroup = std::move(*pods);
+  } else {
+    options.pods_cgroup_problem = pods.error().message();
+  }
+  for (const auto& text : options_.node_ips) {
+    auto ip = IpAddress::parse(text);
+    if (!ip) return make_error(Errc::invalid_argument, "--node-ip " + text + " is no IP address");
+    parts_->node_ips.push_back(*ip);
+  }
+  if (parts_->node_ips.empty()) {
+    auto found = local_addresses();
+    if (!found) return found.error();
+    parts_->node_ips = std::move(*found);
+    std::erase_if(parts_->node_ips, [](const IpAddress& ip) { return ip.is_link_local(); });
+  }
+  options.datapath.node_addresses = parts_->node_ips;
+  const auto& saved = parts_->saved.sandboxes;
+  const bool ebpf_leftovers =
+      std::any_of(saved.begin(), saved.end(),
+                  [](const Sandbox& sandbox) { return sandbox.spec.meshed && sandbox.mode == Mode::ebpf; }) ||
+      ::access(options_.pin_folder.c_str(), F_OK) == 0;
+  if (auto started = parts_->interception.start(std::move(options), parts_->saved.mark, ebpf_leftovers);
+      !started) {
+    return started;
+  }
+  const auto& choice = parts_->interception.node_choice();
+  spdlog::info("interception mode={} reason=\"{}\" iptables=\"{}\"", to_string(choice.mode), choice.reason,
+               parts_->interception.redirect_status());
+  return {};
+}
+
+Result<> Agent::open_enrolment() {
+  auto directory = make_directory(options_.source);
+  if (!directory) return directory.error();
+  parts_->directory = std::move(*directory);
+  NodeFacts node{options_.node_name, options_.trust_domain, options_.control_namespace,
+                 options_.inject_unknown_pods};
+  parts_->enrolment =
+      std::make_unique<Enrolment>(Enrolment::Parts{parts_->loop, parts_->interception, *parts_->store,
+                                                   *parts_->directory, node, parts_->folder + "/netns"});
+  auto started = parts_->directory->start(
+      [parts = parts_.get()] { parts->loop.post([parts] { parts->enrolment->source_changed(); }); });
+  if (!started) return started;
+
+  std::unique_ptr<IdentityClient> client;
+  if (!options_.identity_address.empty()) {
+    IdentityClient::Options identity;
+    identity.address = options_.identity_address;
+    identity.trust_anchors = options_.trust_anchors;
+    identity.token_file = options_.token_file;
+    identity.server_name = "heddle-control." + options_.control_namespace + ".serviceaccount.identity." +
+                           options_.control_namespace + "." + options_.trust_domain;
+    client = std::make_unique<IdentityClient>(std::move(identity));
+  }
+  // The pod id is the proxy's example; any live pod of the identity will do.
+  parts_->certificates = std::make_unique<CertificateRequests>(
+      parts_->loop, std::move(client), [parts = parts_.get()](std::uint32_t, const std::string& identity) {
+        return parts->enrolment->registry().has_identity(identity);
+      });
+  return {};
+}
+
+Result<> Agent::open_proxy_link() {
+  ProxyLinks::Options options;
+  options.path = parts_->folder + "/proxy.sock";
+  options.proxy_uid = options_.proxy_uid;
+  options.agent_version = version;
+  options.node_name = options_.node_name;
+  options.drain_grace_seconds = options_.drain_grace_seconds;
+  for (const auto& ip : parts_->node_ips) options.node_ips.push_back(ip.to_string());
+  ProxyLinks::Owner owner;
+  Parts* parts = parts_.get();
+  owner.held = [parts](const node::Pod& pod, Fd outbound, Fd inbound) {
+    return parts->enrolment->adopt(pod, std::move(outbound), std::move(inbound));
+  };
+  owner.held_end = [this] {
+    if (!parts_->enrolment->wants_listeners()) stop_watching_for_held();
+  };
+  owner.sockets = [parts](std::uint32_t pod_id, bool ipv6, std::uint32_t count) {
+    return parts->enrolment->make_sockets(pod_id, ipv6, count);
+  };
+  owner.certify = [parts](std::uint32_t pod_id, const std::string& identity, const std::string& csr,
+                          ProxyLinks::Owner::Answer answer) {
+    parts->certificates->request(pod_id, identity, csr, std::move(answer));
+  };
+  parts_->links = std::make_unique<ProxyLinks>(parts_->loop, std::move(options), std::move(owner));
+  parts_->enrolment->connect(*parts_->links);
+  return parts_->links->listen();
+}
+
+Result<> Agent::start() {
+  if (auto limit = raise_fd_limit(); !limit) {
+    spdlog::warn("cannot raise the limit of descriptors error=\"{}\"", limit.error().message());
+  }
+  if (auto done = prepare_folders(); !done) return done;
+  if (auto done = open_state(); !done) return done;
+  if (auto done = open_interception(); !done) return done;
+  if (auto done = open_enrolment(); !done) return done;
+  if (auto done = open_proxy_link(); !done) return done;
+  parts_->signals = parts_->loop.on_signals({SIGTERM, SIGINT}, [this](int signal) {
+    spdlog::info("stopping signal={} note=\"redirections, listeners' escrow and state stay in place\"",
+                 signal);
+    parts_->loop.stop();
+  });
+  recover();
+  return {};
+}
+
+void Agent::recover() {
+  // A missing file is a first start unless something is redirected.
+  const bool pinned =
+      parts_->interception.datapath() != nullptr && !parts_->interception.datapath()->pods().empty();
+  const bool lost =
+      parts_->state_lost && (pinned || ::access((parts_->folder + "/pods.json.corrupt").c_str(), F_OK) == 0);
+  parts_->enrolment->recover(std::move(parts_->saved.sandboxes), lost);
+  if (!lost && !parts_->enrolment->wants_listeners()) {
+    recovered();
+    return;
+  }
+  parts_->held_deadline = parts_->loop.after(patience_for_held, [this] { stop_watching_for_held(); });
+}
+
+void Agent::stop_watching_for_held() {
+  if (!parts_->held_deadline) return;
+  parts_->held_deadline.reset();
+  recovered();
+}
+
+void Agent::recovered() {
+  parts_->enrolment->finish_recovery([this] {
+    parts_->links->start_snapshots();
+    const auto& all = parts_->enrolment->registry().all();
+    const bool ebpf_used = std::any_of(all.begin(), all.end(), [](const auto& entry) {
+      return entry.second.spec.meshed && entry.second.mode == Mode::ebpf;
+    });
+    if (parts_->interception.node_choice().mode == Mode::iptables && !ebpf_used) {
+      parts_->interception.retire_datapath();
+    }
+    if (auto opened = open_doors(); !opened) {
+      spdlog::critical("cannot serve error=\"{}\"", opened.error().message());
+      parts_->loop.stop();
+      return;
+    }
+    parts_->ready = true;
+    spdlog::info("ready node={} sandboxes={} mode={} version={}", options_.node_name, all.size(),
+                 to_string(parts_->interception.node_choice().mode), version);
+  });
+}
+
+Result<> Agent::open_doors() {
+  Parts* parts = parts_.get();
+  parts_->cni = std::make_unique<CniServer>(
+      parts_->loop, parts_->folder + "/cni.sock",
+      [parts](CniCall call, Fd netns, CniServer::Reply reply) {
+        parts->enrolment->handle(std::move(call), std::move(netns), std::move(reply));
+      },
+      [](const CniCall& call, const CniAnswer& answer, std::chrono::microseconds took) {
+        spdlog::log(answer.code == CniCode::ok ? spdlog::level::debug : spdlog::level::warn,
+                    "cni command={} container={} code={} took_us={} msg=\"{}\"", to_string(call.command),
+                    call.container_id, static_cast<unsigned>(answer.code), took.count(), answer.msg);
+      });
+  return parts_->cni->listen();
+}
+
+void Agent::run() {
+  parts_->loop.run();
+}
+
+Result<> Agent::uninstall() {
+  if (auto done = prepare_folders(); !done) return done;
+  if (auto done = open_state(); !done) return done;
+  if (auto done = open_interception(); !done) return done;
+  options_.source = "none";
+  if (auto done = open_enrolment(); !done) return done;
+  if (auto done = open_proxy_link(); !done) return done;
+  parts_->enrolment->recover(std::move(parts_->saved.sandboxes), false);
+  parts_->enrolment->release_all([this] { parts_->loop.stop(); });
+  parts_->loop.run();
+  const std::size_t left = parts_->enrolment->registry().size();
+  if (Datapath* datapath = parts_->interception.datapath()) {
+    if (auto gone = datapath->uninstall(); !gone) return gone;
+  }
+  if (left > 0) {
+    return make_error(Errc::unavailable,
+                      std::to_string(left) + " sandboxes could not be released; see above");
+  }
+  for (const char* name : {"/pods.json", "/cni.sock", "/proxy.sock", "/admin.sock"}) {
+    ::unlink((parts_->folder + name).c_str());
+  }
+  spdlog::info("uninstalled run_dir={} pin_folder={}", options_.run_dir, options_.pin_folder);
+  return {};
+}
+
+}  // namespace heddle::agent

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+
+#include "agent/options.h"
+#include "base/result.h"
+
+namespace heddle::agent {
+
+// The process: makes the parts, starts them in order, runs until SIGTERM or SIGINT. Leaves everything in
+// place, so that the next agent takes over; uninstall() takes everything down instead.
+class Agent {
+ public:
+  explicit Agent(Options options);
+  ~Agent();
+
+  Result<> start();
+  void run();
+  Result<> uninstall();
+
+ private:
+  struct Parts;
+  Result<> prepare_folders();
+  Result<> open_state();
+  Result<> open_interception();
+  Result<> open_enrolment();
+  Result<> open_proxy_link();
+  void recover();
+  void recovered();
+  Result<> open_doors();
+  void stop_watching_for_held();
+
+  Options options_;
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace heddle::agent

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "agent/agent.h"
+#include "agent/cni/server.h"
+#include "agent/enrolment.h"
+#include "agent/identity/requests.h"
+#include "agent/interception.h"
+#include "agent/loop.h"
+#include "agent/pods/directory.h"
+#include "agent/proxy_link/links.h"
+#include "agent/state/state_store.h"
+
+namespace heddle::agent {
+
+// Destroyed in reverse: first what calls, last what is called.
+struct Agent::Parts {
+  std::string folder;  // RUN/agent
+  Fd lock;
+  std::vector<IpAddress> node_ips;
+  SavedState saved;
+  bool state_lost = false;
+  bool ready = false;
+
+  Loop loop;
+  std::unique_ptr<StateStore> store;
+  Interception interception;
+  std::unique_ptr<PodDirectory> directory;
+  std::unique_ptr<Enrolment> enrolment;
+  std::unique_ptr<CertificateRequests> certificates;
+  std::unique_ptr<ProxyLinks> links;
+  std::unique_ptr<CniServer> cni;
+  std::unique_ptr<Loop::Handle> signals;
+  std::unique_ptr<Loop::Handle> held_deadline;
+};
+
+}  // namespace heddle::agent

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace heddle::agent {
+
+// Unconnected, non-blocking TCP sockets made inside a netns, entered once for all of them: AF_INET6
+// dual-stack or AF_INET, with TCP_NODELAY. `tag` marks each as the mesh's own before anybody can use it; its
+// failure fails all.
+Result<std::vector<Fd>> make_mesh_sockets(int netns_fd, bool ipv6, std::uint32_t count,
+                                          const std::function<Result<>(int)>& tag);
+
+// SO_MARK, how mesh sockets are told apart where nat rules redirect (socket(7)).
+Result<> set_mark(int socket, std::uint32_t mark);
+
+}  // namespace heddle::agent

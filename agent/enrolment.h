@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/cni/request.h"
+#include "agent/escrow.h"
+#include "agent/interception.h"
+#include "agent/loop.h"
+#include "agent/pods/directory.h"
+#include "agent/proxy_link/links.h"
+#include "agent/reconcile.h"
+#include "agent/registry.h"
+#include "agent/state/state_store.h"
+#include "base/backoff.h"
+
+namespace heddle::agent {
+
+// The sandboxes of this node: what the runtime and the source say goes into the registry, the plan of the
+// difference is carried out, and what failed is tried again. Owns registry, escrow and reconciler. Main
+// thread.
+//   enrolment.cpp        the CNI commands           enrolment_steps.cpp  what each step does
+//   enrolment_goals.cpp  what a sandbox shall be    recovery.cpp         after a restart
+//   upkeep.cpp           the source's changes, retries, dead namespaces
+class Enrolment final : private Reconciler::Effects {
+ public:
+  using Reply = std::function<void(CniAnswer)>;
+  struct Parts {
+    Loop& loop;
+    Interception& interception;
+    StateStore& store;
+    PodDirectory& directory;
+    NodeFacts node;
+    std::string pins;  // folder of own netns bind mounts, RUN/agent/netns
+  };
+  struct Totals {
+    std::uint64_t enrolled = 0;
+    std::uint64_t failed = 0;
+    std::uint64_t released = 0;
+    std::uint64_t repaired = 0;   // found incomplete and put right
+    std::uint64_t abandoned = 0;  // released because the netns was dead and no DEL came
+  };
+
+  explicit Enrolment(Parts parts);
+  ~Enrolment() override;
+  // Before anything else.
+  void connect(ProxyLinks& links) { links_ = &links; }
+
+  void handle(CniCall call, Fd netns, Reply reply);
+
+  // After a restart: takes over what the state file knows (`lost`: it could not be read), then adopt() for
+  // what proxies give back, then finish_recovery(). `done` when every sandbox was converged or failed once.
+  void recover(std::vector<Sandbox> saved, bool lost);
+  bool adopt(const node::Pod& pod, Fd outbound, Fd inbound);
+  bool wants_listeners() const;  // some meshed sandbox has none
+  void finish_recovery(std::function<void()> done);
+
+  void source_changed();
+  // Removes every redirection (uninstall). `done` when all was tried.
+  void release_all(std::function<void()> done);
+
+  Result<std::vector<Fd>> make_sockets(std::uint32_t pod_id, bool ipv6, std::uint32_t count);
+
+  const Registry& registry() const { return registry_; }
+  const Totals& totals() const { return totals_; }
+  // What is missing of a meshed sandbox, or success.
+  Result<> verify(const Sandbox& sandbox);
+  Progress progress(const std::string& id) const { return reconciler_.progress(id); }
+  std::size_t listeners_held() const { return escrow_.size(); }
+
+ private:
+  struct Upkeep {
+    bool releasing = false;
+    bool seen_in_source = false;
+    std::chrono::steady_clock::time_point gone_from_source{};
+    Backoff backoff{{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000), 0.1}};
+    std::chrono::steady_clock::time_point retry_at{};
+  };
+  struct WaitingForSource;
+
+  void add(CniCall call, Fd netns, Reply reply, bool may_wait);
+  void add_known(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply);
+  void add_new(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply);
+  void enrol_or_record(Sandbox& sandbox, bool fresh, const Reply& reply);
+  void del(const CniCall& call, const Fd& netns, const Reply& reply);
+  void check(const CniCall& call, const Fd& netns, const Reply& reply);
+  void collect_garbage(const CniCall& call, const Reply& reply);
+  CniAnswer status() const;
+  bool must_wait_for_source(const CniCall& call) const;
+  void wait_for_source(CniCall call, Fd netns, Reply reply);
+  void wake_waiting();
+
+  // Puts facts into the spec; raises the generation when that changes anything. False: unchanged.
+  bool redescribe(Sandbox& sandbox);
+  Result<> prepare_numbers(Sandbox& sandbox);
+  Goal goal_of(const Sandbox& sandbox) const;
+  void converge(const std::string& id, Reconciler::OnFailure on_failure, Reconciler::Done done);
+  void release(const std::string& id, Reconciler::Done done);
+  void after_converge(const std::string& id, const Result<>& result);
+  Result<int> netns_of(Sandbox& sandbox);
+  std::string pin_path(const Sandbox& sandbox) const;
+  void locate(Sandbox& sandbox, int netns_fd);
+
+  void perform(const std::string& id, Step step, const Goal& goal, Reconciler::Done done) override;
+  Result<> perform_now(Sandbox& sandbox, Step step);
+  void offer(Sandbox& sandbox, Reconciler::Done done);
+
+  void take_over(Sandbox saved);
+  bool is_alive(Sandbox& sandbox);
+  void remove_orphans(bool lost);
+  void verify_recovered(Sandbox& sandbox);
+  void apply_source();
+  void retry_failed();
+  void sweep();
+
+  Loop& loop_;
+  Interception& interception_;
+  StateStore& store_;
+  PodDirectory& directory_;
+  NodeFacts node_;
+  std::string pins_;
+  ProxyLinks* links_ = nullptr;
+  Registry registry_;
+  Escrow escrow_;
+  Reconciler reconciler_;
+  Totals totals_;
+  bool state_lost_ = false;
+  bool recovered_ = false;
+  std::unordered_map<std::string, Upkeep> upkeep_;
+  std::vector<std::unique_ptr<WaitingForSource>> waiting_;
+  std::unique_ptr<Loop::Handle> source_timer_;
+  std::unique_ptr<Loop::Handle> retry_timer_;
+  std::unique_ptr<Loop::Handle> sweep_timer_;
+};
+
+}  // namespace heddle::agent

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/liveness.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "base/io/file.h"
+#include "base/io/netns.h"
+
+namespace heddle::agent {
+
+std::uint64_t netns_inode(const std::string& path) {
+  // Through open_netns(): any other file of that path is not the netns.
+  const auto fd = open_netns(path);
+  return fd ? netns_inode(fd->get()) : 0;
+}
+
+std::uint64_t netns_inode(int fd) {
+  struct stat status{};
+  return ::fstat(fd, &status) == 0 ? status.st_ino : 0;
+}
+
+std::unordered_set<std::uint64_t> inhabited_netns() {
+  std::unordered_set<std::uint64_t> out;
+  DIR* folder = ::opendir("/proc");
+  if (folder == nullptr) return out;
+  while (const dirent* entry = ::readdir(folder)) {
+    if (entry->d_name[0] < '1' || entry->d_name[0] > '9') continue;
+    const std::string link = std::string("/proc/") + entry->d_name + "/ns/net";
+    char target[64];
+    const ssize_t size = ::readlink(link.c_str(), target, sizeof target - 1);
+    if (size <= 5) continue;
+    target[size] = '\0';  // "net:[4026531840]"
+    out.insert(std::strtoull(target + 5, nullptr, 10));
+  }
+  ::closedir(folder);
+  return out;
+}
+
+Result<> pin_netns(int netns_fd, const std::string& path) {
+  unpin_netns(path);
+  const Fd file(::open(path.c_str(), O_CREAT | O_RDONLY | O_CLOEXEC | O_NOFOLLOW, 0444));
+  if (!file) return make_errno(errno, "cannot create " + path);
+  const std::string from = "/proc/self/fd/" + std::to_string(netns_fd);
+  if (::mount(from.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0) {
+    const int saved = errno;
+    ::unlink(path.c_str());
+    return make_errno(saved, "cannot bind-mount a network namespace at " + path);
+  }
+  return {};
+}
+
+void unpin_netns(const std::string& path) {
+  ::umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW);
+  ::unlink(path.c_str());
+}
+
+}  // namespace heddle::agent

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+
+#include <cstdio>
+
+#include "agent/agent.h"
+
+int main(int argc, char** argv) {
+  using namespace heddle;
+  int exit_code = 0;
+  auto options = agent::parse_options(argc, argv, exit_code);
+  if (!options) return exit_code;
+  if (auto logging = start_logging(options->log); !logging) {
+    std::fprintf(stderr, "%s\n", logging.error().message().c_str());
+    return 2;
+  }
+  ::signal(SIGPIPE, SIG_IGN);
+  const bool uninstall = options->uninstall;
+  agent::Agent agent(std::move(*options));
+  const auto done = uninstall ? agent.uninstall() : agent.start();
+  if (!done) {
+    spdlog::critical("{} error=\"{}\"", uninstall ? "cannot uninstall" : "cannot start",
+                     done.error().message());
+    return 1;
+  }
+  if (!uninstall) agent.run();
+  return 0;
+}

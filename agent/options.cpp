@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/options.h"
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+
+#include "agent/version.h"
+
+namespace heddle::agent {
+namespace {
+
+std::string host_name() {
+  char name[256] = {};
+  return ::gethostname(name, sizeof name - 1) == 0 ? name : "node";
+}
+
+template <class T>
+void flag(CLI::App& app, const std::string& name, T& value, const std::string& text) {
+  std::string variable = "HEDDLE_";
+  for (const char c : name)
+    variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  app.add_option("--" + name, value, text)->envname(variable)->capture_default_str();
+}
+
+}  // namespace
+
+std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
+  Options options;
+  options.node_name = host_name();
+  std::string interception = "auto";
+  std::string default_inject = "disabled";
+  CLI::App app{"heddle-agent: enrols the pods of this node into the mesh and brokers their sockets.",
+               "heddle-agent"};
+  app.set_version_flag("--version", std::string("heddle-agent ") + agent::version);
+  flag(app, "log-level", options.log.level, "trace, debug, info, warn, error or off");
+  flag(app, "log-format", options.log.format, "plain or json");
+  flag(app, "node-name", options.node_name, "name of this node in Kubernetes");
+  flag(app, "run-dir", options.run_dir, "folder of sockets and state");
+  flag(app, "pin-folder", options.pin_folder, "folder on a bpffs for programs and maps");
+  flag(app, "pods-cgroup", options.pods_cgroup,
+       "cgroup v2 folder that all pods are in; auto: kubepods or kubepods.slice");
+  flag(app, "probe-cgroup", options.probe_cgroup,
+       "cgroup v2 folder of the kubelet, whose probes pass; empty: none");
+  flag(app, "node-ip", options.node_ips, "address of this node, repeatable (default: all found)");
+  flag(app, "interception", interception, "auto, ebpf or iptables");
+  flag(app, "source", options.source, "where Kubernetes' objects come from: folder:PATH or none");
+  flag(app, "identity-address", options.identity_address, "HOST:PORT of heddle-control's Identity service");
+  flag(app, "trust-anchors", options.trust_anchors, "PEM file that control's certificate is checked against");
+  flag(app, "token-file", options.token_file, "file with the token that proves which node this is");
+  flag(app, "trust-domain", options.trust_domain, "last part of every identity");
+  flag(app, "control-namespace", options.control_namespace, "namespace of the control plane");
+  flag(app, "http-address", options.http_address, "IP:PORT of /live, /ready and /metrics; empty: none");
+  flag(app, "proxy-uid", options.proxy_uid, "the only uid besides 0 that may connect as a proxy");
+  flag(app, "drain-grace", options.drain_grace_seconds,
+       "seconds an older proxy gets to finish its connections");
+  flag(app, "default-inject", default_inject, "enabled or disabled: for pods that the source does not know");
+  app.add_flag("--uninstall", options.uninstall,
+               "take every redirection, program and pin of this node down, and exit");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    exit_code = app.exit(error) == 0 ? 0 : 2;
+    return std::nullopt;
+  }
+  exit_code = 2;
+  if (interception == "ebpf") {
+    options.interception = InterceptionChoice::ebpf;
+  } else if (interception == "iptables") {
+    options.interception = InterceptionChoice::iptables;
+  } else if (interception != "auto") {
+    std::fprintf(stderr, "--interception %s: use auto, ebpf or iptables\n", interception.c_str());
+    return std::nullopt;
+  }
+  if (default_inject != "enabled" && default_inject != "disabled") {
+    std::fprintf(stderr, "--default-inject %s: use enabled or disabled\n", default_inject.c_str());
+    return std::nullopt;
+  }
+  options.inject_unknown_pods = default_inject == "enabled";
+  if (!options.identity_address.empty() && (options.trust_anchors.empty() || options.token_file.empty())) {
+    std::fprintf(stderr, "--identity-address needs --trust-anchors and --token-file\n");
+    return std::nullopt;
+  }
+  exit_code = 0;
+  return options;
+}
+
+}  // namespace heddle::agent

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/pods/annotations.h"
+#include "base/log.h"
+#include "base/result.h"
+
+namespace heddle::agent {
+
+struct Options {
+  LogOptions log{"agent"};
+  std::string node_name;
+  std::string run_dir = "/run/heddle";
+  std::string pin_folder = "/sys/fs/bpf/heddle";
+  std::string pods_cgroup = "auto";
+  std::string probe_cgroup;
+  std::vector<std::string> node_ips;
+  InterceptionChoice interception = InterceptionChoice::automatic;
+  std::string source = "none";
+  std::string identity_address;
+  std::string trust_anchors;
+  std::string token_file;
+  std::string trust_domain = "cluster.local";
+  std::string control_namespace = "heddle";
+  std::string http_address = "0.0.0.0:4195";
+  std::uint32_t proxy_uid = 65534;
+  std::uint32_t drain_grace_seconds = 120;
+  bool inject_unknown_pods = false;
+  bool uninstall = false;
+};
+
+// Flags and HEDDLE_* variables. Without a value: the process shall exit with `exit_code` (help, version,
+// usage error), and what there is to say was said.
+std::optional<Options> parse_options(int argc, char** argv, int& exit_code);
+
+}  // namespace heddle::agent

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/plan.h"
+
+namespace heddle::agent {
+
+std::string_view to_string(Mode mode) {
+  return mode == Mode::ebpf ? "ebpf" : "iptables";
+}
+
+std::string_view to_string(Step step) {
+  switch (step) {
+    case Step::listen:
+      return "listen";
+    case Step::record:
+      return "record";
+    case Step::offer:
+      return "offer";
+    case Step::prepare:
+      return "prepare";
+    case Step::enrol:
+      return "enrol";
+    case Step::install:
+      return "install";
+    case Step::disenrol:
+      return "disenrol";
+    case Step::unprepare:
+      return "unprepare";
+    case Step::uninstall:
+      return "uninstall";
+    case Step::withdraw:
+      return "withdraw";
+    case Step::close:
+      return "close";
+    case Step::forget:
+      return "forget";
+  }
+  return "unknown";
+}
+
+Step undo_of(Step step) {
+  switch (step) {
+    case Step::listen:
+      return Step::close;
+    case Step::record:
+      return Step::forget;
+    case Step::offer:
+      return Step::withdraw;
+    case Step::prepare:
+      return Step::unprepare;
+    case Step::enrol:
+      return Step::disenrol;
+    case Step::install:
+      return Step::uninstall;
+    default:
+      return step;
+  }
+}
+
+std::vector<Step> plan(const Progress& progress, const Goal& goal) {
+  const bool meshed = goal.kind == Goal::Kind::meshed;
+  const bool by_ebpf = meshed && goal.mode == Mode::ebpf;
+  const bool by_rules = meshed && goal.mode == Mode::iptables;
+  std::vector<Step> steps;
+
+  // Un-redirect what is not wanted, and only then take away what it led to.
+  if (progress.enrolled && !by_ebpf) steps.push_back(Step::disenrol);
+  if (progress.prepared && !by_ebpf) steps.push_back(Step::unprepare);
+  if (progress.installed && !by_rules) steps.push_back(Step::uninstall);
+  if (progress.offered && !meshed) steps.push_back(Step::withdraw);
+  if (progress.recorded && goal.kind == Goal::Kind::absent) steps.push_back(Step::forget);
+  if (progress.listening && !meshed) steps.push_back(Step::close);
+  if (goal.kind == Goal::Kind::absent) return steps;
+
+  if (meshed && !progress.listening) steps.push_back(Step::listen);
+  if (!progress.recorded || progress.recorded_generation != goal.generation) steps.push_back(Step::record);
+  if (!meshed) return steps;
+
+  // A redirection that survived both escrows has nothing to select and drops (fail closed): it stays, and the
+  // new listener is put into it.
+  const bool renew = !progress.listening || progress.applied_generation != goal.generation;
+  if (!progress.offered || !progress.listening || progress.offered_generation != goal.generation) {
+    steps.push_back(Step::offer);
+  }
+  if (by_ebpf) {
+    if (!progress.prepared || renew) steps.push_back(Step::prepare);
+    if (!progress.enrolled || !progress.prepared || renew) steps.push_back(Step::enrol);
+  } else if (!progress.installed || renew) {
+    steps.push_back(Step::install);
+  }
+  return steps;
+}
+
+Progress after(Progress progress, Step step, const Goal& goal) {
+  switch (step) {
+    case Step::listen:
+      // New listeners: whoever had the old ones has to be told.
+      progress.listening = true;
+      progress.offered = false;
+      progress.applied_generation = 0;
+      break;
+    case Step::record:
+      progress.recorded = true;
+      progress.recorded_generation = goal.generation;
+      break;
+    case Step::offer:
+      progress.offered = true;
+      progress.offered_generation = goal.generation;
+      break;
+    case Step::prepare:
+      // Maps have the new description, but it counts as applied only with the switch thrown.
+      progress.prepared = true;
+      progress.applied_generation = 0;
+      break;
+    case Step::enrol:
+      progress.enrolled = true;
+      progress.applied_generation = goal.generation;
+      break;
+    case Step::install:
+      progress.installed = true;
+      progress.applied_generation = goal.generation;
+      break;
+    case Step::disenrol:
+      progress.enrolled = false;
+      break;
+    case Step::unprepare:
+      progress.prepared = false;
+      break;
+    case Step::uninstall:
+      progress.installed = false;
+      break;
+    case Step::withdraw:
+      progress.offered = false;
+      break;
+    case Step::close:
+      progress.listening = false;
+      break;
+    case Step::forget:
+      progress.recorded = false;
+      break;
+  }
+  return progress;
+}
+
+}  // namespace heddle::agent

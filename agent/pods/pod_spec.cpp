@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/pods/pod_spec.h"
+
+namespace heddle::agent {
+namespace {
+
+void decide_meshed(PodSpec& spec, bool known_to_source, const NodeFacts& node) {
+  if (spec.settings.inject.has_value()) {
+    spec.meshed = *spec.settings.inject;
+    spec.reason = spec.meshed ? "linkerd.io/inject is enabled" : "linkerd.io/inject is disabled";
+  } else if (known_to_source) {
+    spec.reason = "neither the pod nor its namespace has linkerd.io/inject: enabled";
+  } else {
+    spec.meshed = node.inject_unknown_pods;
+    spec.reason = spec.meshed ? "--default-inject is enabled" : "--default-inject is disabled";
+  }
+  if (spec.meshed && spec.addresses.empty()) {
+    spec.meshed = false;
+    spec.reason = "the sandbox has no address (the network plugin before heddle-cni reported none)";
+  }
+}
+
+}  // namespace
+
+bool PodSpec::has_ipv4() const {
+  return std::any_of(addresses.begin(), addresses.end(), [](const IpAddress& ip) { return ip.is_v4(); });
+}
+
+bool PodSpec::has_ipv6() const {
+  return std::any_of(addresses.begin(), addresses.end(), [](const IpAddress& ip) { return !ip.is_v4(); });
+}
+
+bool operator==(const PodSpec& a, const PodSpec& b) {
+  const auto settings = [](const PodSettings& s) {
+    return std::tie(s.skip_inbound_ports, s.skip_outbound_ports, s.skip_subnets, s.opaque_ports,
+                    s.require_identity_ports, s.outbound_port, s.inbound_port, s.default_inbound_policy,
+                    s.interception, s.fail_open, s.client_source);
+  };
+  const auto fields = [](const PodSpec& s) {
+    return std::tie(s.meshed, s.uid, s.ns, s.name, s.service_account, s.identity, s.addresses, s.labels);
+  };
+  return fields(a) == fields(b) && settings(a.settings) == settings(b.settings);
+}
+
+std::string identity_of(std::string_view service_account, std::string_view ns, const NodeFacts& node) {
+  std::string out(service_account);
+  out.append(".").append(ns).append(".serviceaccount.identity.").append(node.control_namespace);
+  return out.append(".").append(node.trust_domain);
+}
+
+PodSpec describe(const SandboxFacts& facts, const NodeFacts& node) {
+  PodSpec spec;
+  const bool known = facts.source.has_value();
+  Annotations annotations = facts.annotations;
+  if (known) {
+    // The source's word is newer than what the runtime copied when the sandbox was made.
+    for (const auto& [key, value] : facts.source->annotations) annotations[key] = value;
+  }
+  static const Annotations none;
+  static const std::map<std::string, std::uint16_t, std::less<>> no_ports;
+  spec.settings = parse_annotations(annotations, known ? facts.source->namespace_annotations : none,
+                                    known ? facts.source->ports_by_name : no_ports);
+  spec.ns = facts.pod_namespace.empty() ? "default" : facts.pod_namespace;
+  spec.name = facts.pod_name.empty() ? facts.container_id : facts.pod_name;
+  spec.uid = !facts.pod_uid.empty() ? facts.pod_uid : known ? facts.source->uid : "";
+  if (spec.uid.empty()) spec.uid = facts.container_id;
+  spec.service_account = known ? facts.source->service_account : "default";
+  spec.identity = identity_of(spec.service_account, spec.ns, node);
+  if (known) spec.labels = facts.source->labels;
+
+  for (const auto& attachment : facts.attachments) {
+    spec.addresses.insert(spec.addresses.end(), attachment.ips.begin(), attachment.ips.end());
+  }
+  spec.addresses.insert(spec.addresses.end(), facts.netns_addresses.begin(), facts.netns_addresses.end());
+  if (known) spec.addresses.insert(spec.addresses.end(), facts.source->ips.begin(), facts.source->ips.end());
+  // Link-local addresses repeat from pod to pod, so they cannot name one.
+  std::erase_if(spec.addresses, [](const IpAddress& ip) {
+    return ip.is_loopback() || ip.is_unspecified() || ip.is_link_local();
+  });
+  std::sort(spec.addresses.begin(), spec.addresses.end());
+  spec.addresses.erase(std::unique(spec.addresses.begin(), spec.addresses.end()), spec.addresses.end());
+  decide_meshed(spec, known, node);
+  return spec;
+}
+
+}  // namespace heddle::agent

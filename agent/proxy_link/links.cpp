@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/proxy_link/links.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "agent/proxy_link/links_state.h"
+#include "agent/proxy_link/message.h"
+#include "base/io/unix_message.h"
+
+namespace heddle::agent {
+namespace {
+
+constexpr std::size_t max_links = 16;  // a node has one proxy, two while it is upgraded
+
+std::uint64_t first_generation() {
+  // Above whatever an earlier agent gave, as long as the clock does not go back; raise_generation() covers
+  // that.
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
+
+}  // namespace
+
+ProxyLinks::ProxyLinks(Loop& loop, Options options, Owner owner)
+    : loop_(loop), options_(std::move(options)), owner_(std::move(owner)), generation_(first_generation()) {}
+
+ProxyLinks::~ProxyLinks() = default;
+
+Result<> ProxyLinks::listen() {
+  auto listener = listen_unix(options_.path, 0660, true);
+  if (!listener) return listener.error();
+  if (::chown(options_.path.c_str(), 0, options_.proxy_uid) != 0) {
+    return make_errno(errno,
+                      "cannot give " + options_.path + " to group " + std::to_string(options_.proxy_uid));
+  }
+  listener_ = std::move(*listener);
+  acceptable_ = loop_.watch(listener_.get(), Loop::Ready::readable, [this] { accept(); });
+  retry_timer_ = loop_.every(std::chrono::milliseconds(1000), [this] { retry_unacknowledged(); });
+  return {};
+}
+
+void ProxyLinks::accept() {
+  auto socket = accept_unix(listener_, true);
+  if (!socket) {
+    if (socket.error().code.value() != EAGAIN) {
+      spdlog::error("cannot accept a proxy error=\"{}\" next=\"raise RLIMIT_NOFILE if it names descriptors\"",
+                    socket.error().message());
+    }
+    return;
+  }
+  const auto peer = peer_credentials(socket->get());
+  if (!peer || (peer->uid != 0 && peer->uid != options_.proxy_uid)) {
+    ++totals_.refused;
+    spdlog::warn("proxy refused path={} uid={} pid={} next=\"only uid 0 and --proxy-uid {} may connect\"",
+                 options_.path, peer ? peer->uid : 0, peer ? peer->pid : 0, options_.proxy_uid);
+    return;
+  }
+  if (links_.size() >= max_links) {
+    ++totals_.refused;
+    spdlog::warn("proxy refused pid={} reason=\"{} proxies are connected already\"", peer->pid,
+                 links_.size());
+    return;
+  }
+  ++totals_.accepted;
+  const std::uint64_t id = next_link_++;
+  auto link = std::make_unique<Link>();
+  link->id = id;
+  link->pid = static_cast<std::uint32_t>(peer->pid);
+  link->connection = std::make_unique<Connection>(
+      loop_, std::move(*socket), [this, id](UnixMessage message) { on_message(id, std::move(message)); },
+      [this, id](const Error& error) { on_closed(id, error); });
+  links_.emplace(id, std::move(link));
+  spdlog::info("proxy connected link={} pid={} uid={}", id, peer->pid, peer->uid);
+}
+
+ProxyLinks::Link* ProxyLinks::find(std::uint64_t id) {
+  const auto found = links_.find(id);
+  return found == links_.end() ? nullptr : found->second.get();
+}
+
+void ProxyLinks::on_message(std::uint64_t id, UnixMessage message) {
+  Link* link = find(id);
+  if (link == nullptr) return;
+  node::FromProxy decoded;
+  auto result = decode_from_proxy(message.bytes, message.fds.size(), decoded);
+  if (!result) {
+    ++totals_.malformed;
+    const bool unknown = result.error().code == make_error_code(Errc::unsupported);
+    spdlog::warn("message from proxy ignored link={} pid={} reason=\"{}\"", id, link->pid,
+                 result.error().message());
+    if (!unknown && ++link->malformed >= 16) {
+      spdlog::error("proxy disconnected link={} pid={} reason=\"16 malformed messages\"", id, link->pid);
+      drop(id);
+    }
+    return;
+  }
+  if (decoded.message_case() != node::FromProxy::kHello && link->state == Link::State::connected) {
+    spdlog::error("proxy disconnected link={} pid={} reason=\"its first message was not Hello\"", id,
+                  link->pid);
+    ++totals_.malformed;
+    drop(id);
+    return;
+  }
+  dispatch(*link, decoded, std::move(message.fds));
+}
+
+void ProxyLinks::dispatch(Link& link, const node::FromProxy& message, std::vector<Fd> fds) {
+  switch (message.message_case()) {
+    case node::FromProxy::kHello:
+      link.version = message.hello().version();
+      link.state = Link::State::greeting;
+      return;
+    case node::FromProxy::kHeld:
+      raise_generation(message.held().pod().generation() + 1);
+      if (!owner_.held(message.held().pod(), std::move(fds[0]), std::move(fds[1]))) {
+        link.stale.emplace_back(message.held().pod().id(), message.held().pod().netns_cookie());
+      }
+      return;
+    case node::FromProxy::kHeldEnd:
+      if (link.state != Link::State::greeting) return;
+      link.state = Link::State::waiting;
+      owner_.held_end();
+      if (snapshots_) send_snapshot(link);
+      return;
+    case node::FromProxy::kPodAck:
+      on_ack(link, message.pod_ack().id(), message.pod_ack().generation(), message.pod_ack().error());
+      return;
+    case node::FromProxy::kSnapshotAck:
+      on_snapshot_ack(link);
+      return;
+    case node::FromProxy::kSocketRequest: {
+      const auto& request = message.socket_request();
+      for (std::uint32_t left = request.count(); left > 0;) {
+        const std::uint32_t part = std::min(left, max_sockets_per_message);
+        enqueue_sockets(link, request.pod_id(), request.ipv6(), part, request.request());
+        left -= part;
+      }
+      return;
+    }
+    case node::FromProxy::kCertifyRequest: {
+      const auto& request = message.certify_request();
+      certify(link, request.identity(), request.pod_id(), request.csr());
+      return;
+    }
+    case node::FromProxy::kDrained:
+      spdlog::info("proxy drained link={} pid={} connections_cut={}", link.id, link.pid,
+                   message.drained().connections_cut());
+      return;
+    default:
+      return;
+  }
+}
+
+void ProxyLinks::certify(Link& link, const std::string& identity, std::uint32_t pod_id,
+                         const std::string& csr) {
+  constexpr std::uint32_t max_outstanding = 1024;
+  node::ToProxy refusal;
+  refusal.mutable_certificate()->set_identity(identity);
+  if (link.certifying >= max_outstanding) {
+    refusal.mutable_certificate()->set_error("1024 certificate requests are outstanding already");
+    enqueue_bytes(link, refusal.SerializeAsString());
+    return;
+  }
+  ++link.certifying;
+  ++totals_.certificates;
+  owner_.certify(pod_id, identity, csr, [this, id = link.id](const node::ToProxy::Certificate& certificate) {
+    Link* asked = find(id);
+    if (asked == nullptr) return;
+    --asked->certifying;
+    node::ToProxy message;
+    *message.mutable_certificate() = certificate;
+    enqueue_bytes(*asked, message.SerializeAsString());
+  });
+}
+
+void ProxyLinks::start_snapshots() {
+  snapshots_ = true;
+  for (auto& [id, link] : links_) {
+    if (link->state == Link::State::waiting) send_snapshot(*link);
+  }
+}
+
+void ProxyLinks::send_snapshot(Link& link) {
+  node::ToProxy welcome;
+  welcome.mutable_welcome()->set_agent_version(options_.agent_version);
+  welcome.mutable_welcome()->set_node_name(options_.node_name);
+  for (const auto& ip : options_.node_ips) welcome.mutable_welcome()->add_node_ips(ip);
+  enqueue_bytes(link, welcome.SerializeAsString());
+  link.state = Link::State::snapshot;
+  for (const auto& [pod_id, cookie] : link.stale) {
+    node::ToProxy remove;
+    remove.mutable_pod_remove()->set_id(pod_id);
+    remove.mutable_pod_remove()->set_netns_cookie(cookie);
+    enqueue_bytes(link, remove.SerializeAsString());
+  }
+  link.stale.clear();
+  for (const auto& [pod_id, served] : served_) enqueue_upsert(link, pod_id);
+  node::ToProxy end;
+  end.mutable_snapshot_end()->set_pods(static_cast<std::uint32_t>(served_.size()));
+  enqueue_bytes(link, end.SerializeAsString());
+  spdlog::info("snapshot sent to proxy link={} pid={} version={} pods={}", link.id, link.pid, link.version,
+               served_.size());
+}
+
+void ProxyLinks::on_snapshot_ack(Link& link) {
+  if (link.state != Link::State::snapshot) return;
+  link.state = Link::State::serving;
+  const std::uint64_t newest = active_;
+  if (newest > link.id && find(newest) != nullptr) {
+    // It was overtaken while it took its snapshot.
+    active_ = newest;
+  } else {
+    active_ = link.id;
+    spdlog::info("proxy is active link={} pid={} version={}", link.id, link.pid, link.version);
+  }
+  node::ToProxy drain;
+  drain.mutable_drain()->set_grace_seconds(options_.drain_grace_seconds);
+  for (auto& [id, other] : links_) {
+    if (id >= active_ || other->state == Link::State::draining || other->state == Link::State::connected)
+      continue;
+    if (other->state != Link::State::serving) continue;  // drained when it has its snapshot
+    other->state = Link::State::draining;
+    enqueue_bytes(*other, drain.SerializeAsString());
+    spdlog::info("proxy told to drain link={} pid={} version={} grace_s={}", id, other->pid, other->version,
+                 options_.drain_grace_seconds);
+  }
+}
+
+void ProxyLinks::on_closed(std::uint64_t id, const Error& error) {
+  Link* link = find(id);
+  if (link == nullptr) return;
+  const bool orderly = error.code == make_error_code(Errc::closed);
+  if (orderly && link->state == Link::State::draining) {
+    spdlog::info("drained proxy is gone link={} pid={}", id, link->pid);
+  } else if (id == active_) {
+    spdlog::warn(
+        "active proxy is gone link={} pid={} reason=\"{}\" next=\"connections wait in the listeners until "
+        "a proxy connects\"",
+        id, link->pid, error.message());
+  } else {
+    spdlog::info("proxy is gone link={} pid={} reason=\"{}\"", id, link->pid, error.message());
+  }
+  drop(id);
+}
+
+void ProxyLinks::drop(std::uint64_t id) {
+  const auto found = links_.find(id);
+  if (found == links_.end()) return;
+  // Destroyed later: this may run inside one of its own callbacks.
+  loop_.post([gone = std::shared_ptr<Link>(std::move(found->second))] {});
+  links_.erase(found);
+  if (active_ == id) {
+    active_ = 0;
+    for (const auto& [other, link] : links_) {
+      if (link->state == Link::State::serving) active_ = other;
+    }
+  }
+  resolve_all_without_proxy();
+}
+
+bool ProxyLinks::has_active() const {
+  return active_ != 0;
+}
+
+std::vector<ProxyLinks::Status> ProxyLinks::status() const {
+  std::vector<Status> out;
+  for (const auto& [id, link] : links_) {
+    Status status;
+    status.pid = link->pid;
+    status.version = link->version;
+    switch (link->state) {
+      case Link::State::connected:
+      case Link::State::greeting:
+      case Link::State::waiting:
+        status.state = "greeting";
+        break;
+      case Link::State::snapshot:
+        status.state = "snapshot";
+        break;
+      case Link::State::serving:
+        status.state = id == active_ ? "active" : "standby";
+        break;
+      case Link::State::draining:
+        status.state = "draining";
+        break;
+    }
+    status.pods_acknowledged =
+        static_cast<std::size_t>(std::count_if(link->told.begin(), link->told.end(), [](const auto& entry) {
+          return entry.second.acked >= entry.second.sent && entry.second.acked;
+        }));
+    status.queued = link->connection->queued();
+    out.push_back(std::move(status));
+  }
+  return out;
+}
+
+}  // namespace heddle::agent

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "agent/proxy_link/links.h"
+#include "api/node.pb.h"
+
+// What links.cpp (the conversation) and links_pods.cpp (its pods and sockets) share.
+namespace heddle::agent {
+
+// A pod every proxy shall know.
+struct ProxyLinks::Served {
+  std::string upsert;  // serialized ToProxy
+  std::uint64_t cookie = 0;
+  std::uint64_t generation = 0;
+  int outbound = -1;  // the escrow's
+  int inbound = -1;
+  bool ipv4 = false;
+  bool ipv6 = false;
+};
+
+struct ProxyLinks::Link {
+  enum class State : std::uint8_t {
+    connected,  // nothing said
+    greeting,   // Hello came, Held may follow
+    waiting,    // HeldEnd came, the agent is not ready
+    snapshot,   // being told everything
+    serving,    // acknowledged everything
+    draining,
+  };
+  struct Told {
+    std::uint64_t sent = 0;   // generation
+    std::uint64_t acked = 0;  // generation; 0: none
+    bool queued = false;
+    bool gifted = false;
+    std::uint32_t tries = 0;
+    std::chrono::steady_clock::time_point retry_at{};
+  };
+  std::uint64_t id = 0;
+  std::uint32_t pid = 0;
+  std::uint32_t malformed = 0;
+  std::uint32_t certifying = 0;
+  std::string version;
+  State state = State::connected;
+  std::vector<std::pair<std::uint32_t, std::uint64_t>> stale;  // pods (id, cookie) it holds that are gone
+  std::unordered_map<std::uint32_t, Told> told;
+  std::unique_ptr<Connection> connection;
+
+  // Gets upserts.
+  bool listening() const { return state == State::snapshot || state == State::serving; }
+};
+
+// Somebody waits for the first acknowledgement of a pod's generation.
+struct ProxyLinks::Pending {
+  std::uint64_t generation = 0;
+  std::vector<std::function<void()>> done;
+  std::unique_ptr<Loop::Handle> deadline;
+};
+
+}  // namespace heddle::agent

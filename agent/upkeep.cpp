@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// What goes on without the runtime: the source's changes, retries, namespaces that died without a DEL.
+#include "agent/enrolment.h"
+#include "agent/enrolment_waiting.h"
+#include "agent/liveness.h"
+#include "base/io/netns.h"
+
+namespace heddle::agent {
+namespace {
+
+constexpr std::chrono::milliseconds source_settles{20};
+constexpr std::chrono::seconds gone_patience{30};
+
+}  // namespace
+
+void Enrolment::source_changed() {
+  wake_waiting();
+  if (!recovered_ || source_timer_) return;
+  source_timer_ = loop_.after(source_settles, [this] {
+    source_timer_.reset();
+    apply_source();
+  });
+}
+
+void Enrolment::apply_source() {
+  for (const auto& id : registry_.ids()) {
+    Sandbox& sandbox = *registry_.find(id);
+    if (upkeep_[id].releasing || !redescribe(sandbox)) continue;
+    if (sandbox.spec.meshed) {
+      if (auto numbers = prepare_numbers(sandbox); !numbers) {
+        sandbox.failure = numbers.error().message();
+        spdlog::error("pod cannot be meshed pod={}/{} error=\"{}\"", sandbox.spec.ns, sandbox.spec.name,
+                      sandbox.failure);
+        continue;
+      }
+      if (auto netns = netns_of(sandbox); netns && !sandbox.pinned) locate(sandbox, *netns);
+    }
+    spdlog::info("pod changed pod={}/{} container={} meshed={} reason=\"{}\"", sandbox.spec.ns,
+                 sandbox.spec.name, id, sandbox.spec.meshed, sandbox.spec.reason);
+    converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
+  }
+}
+
+void Enrolment::retry_failed() {
+  const auto now = std::chrono::steady_clock::now();
+  for (const auto& id : registry_.ids()) {
+    Sandbox& sandbox = *registry_.find(id);
+    if (sandbox.failure.empty() || reconciler_.busy(id)) continue;
+    Upkeep& upkeep = upkeep_[id];
+    if (now < upkeep.retry_at) continue;
+    upkeep.retry_at = now + upkeep.backoff.next();
+    if (!upkeep.releasing && sandbox.spec.meshed) {
+      auto numbers = prepare_numbers(sandbox);
+      if (!numbers) continue;
+    }
+    converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
+  }
+}
+
+// The runtime's path is gone and nobody lives in the netns: only heddle's own descriptors keep it.
+bool Enrolment::is_alive(Sandbox& sandbox) {
+  const HeldSockets* held = escrow_.find(sandbox.facts.container_id);
+  if (held == nullptr || !held->netns) {
+    if (!sandbox.path_reachable && !sandbox.pinned) return true;  // it cannot be known
+    auto netns = open_netns(sandbox.pinned ? pin_path(sandbox) : sandbox.facts.netns_path);
+    if (!netns) return false;
+    const auto cookie = netns_cookie(netns->get());
+    return cookie && *cookie == sandbox.facts.netns_cookie;
+  }
+  const std::uint64_t ours = netns_inode(held->netns.get());
+  if (netns_inode(sandbox.facts.netns_path) == ours) return true;
+  if (sandbox.path_reachable || sandbox.facts.netns_path.empty()) return inhabited_netns().contains(ours);
+  const auto gone = upkeep_[sandbox.facts.container_id].gone_from_source;
+  const bool gone_from_source = gone != std::chrono::steady_clock::time_point{} &&
+                                std::chrono::steady_clock::now() - gone > gone_patience;
+  return !gone_from_source || inhabited_netns().contains(ours);
+}
+
+void Enrolment::sweep() {
+  if (!recovered_) return;
+  for (const auto& id : registry_.ids()) {
+    Sandbox& sandbox = *registry_.find(id);
+    if (reconciler_.busy(id) || upkeep_[id].releasing) continue;
+    if (!is_alive(sandbox)) {
+      ++totals_.abandoned;
+      spdlog::warn("network namespace is gone without a DEL pod={}/{} container={} path={}", sandbox.spec.ns,
+                   sandbox.spec.name, id, sandbox.facts.netns_path);
+      release(id, [](const Result<>&) {});
+      continue;
+    }
+    if (!sandbox.spec.meshed || !sandbox.failure.empty()) continue;
+    // Rules are looked at on CHECK only: that takes a process per pod.
+    if (sandbox.mode == Mode::iptables) continue;
+    if (auto verified = verify(sandbox); !verified) {
+      ++totals_.repaired;
+      spdlog::warn("pod's interception was incomplete and is repaired pod={}/{} missing=\"{}\"",
+                   sandbox.spec.ns, sandbox.spec.name, verified.error().message());
+      ++sandbox.generation;
+      converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
+    }
+  }
+}
+
+void Enrolment::release_all(std::function<void()> done) {
+  auto left = std::make_shared<std::size_t>(registry_.size() + 1);
+  const auto one_done = [left, done = std::move(done)] {
+    if (--*left == 0) done();
+  };
+  for (const auto& id : registry_.ids()) {
+    release(id, [one_done](const Result<>&) { one_done(); });
+  }
+  one_done();
+}
+
+}  // namespace heddle::agent
