@@ -4,7 +4,7 @@
 #include <cerrno>
 
 #include "api/node.pb.h"
-#include "base/io/unix_message.h"
+#include "base/message_size.h"
 
 namespace heddle::agent {
 namespace {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "base/message_size.h"
 #include "base/result.h"
 
 namespace heddle {
@@ -16,10 +17,6 @@ namespace heddle {
 // Messages with descriptors over UNIX SOCK_SEQPACKET sockets: one send is one receive, boundaries are kept by
 // the kernel, descriptors travel with SCM_RIGHTS (unix(7)). All functions work on blocking and non-blocking
 // sockets; a full or empty non-blocking socket is errno EAGAIN in the error's code.
-
-// What one message may carry. Larger ones are refused by the sender and by the receiver.
-constexpr std::size_t max_unix_message_bytes = 128 * 1024;
-constexpr std::size_t max_unix_message_fds = 250;  // SCM_MAX_FD is 253
 
 struct UnixMessage {
   std::string bytes;
