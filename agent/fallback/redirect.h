@@ -22,10 +22,15 @@ class Redirect {
     // Path below the cgroup2 mount of the agent's cgroup; where `socket cgroupv2` matches work the mark is not
     // trusted alone. Empty: unknown.
     std::string mesh_cgroup;
+    // Sources whose connections are not redirected (kubelet's probes; no hook tells them apart here).
+    std::vector<IpAddress> node_addresses;
   };
 
-  // The first backend whose rules really load in a fresh netns; Errc::unsupported lists why each failed.
+  // The first backend whose rules really load in a fresh netns, each tried with the match on the cgroup first;
+  // Errc::unsupported lists why each failed.
   static Result<Redirect> probe(const Options& options);
+  // The same for one backend.
+  static Result<Redirect> probe(const Options& options, RedirectBackend backend);
 
   // Programs the rules in one transaction: idempotent, replaces an earlier set. IPv4 and IPv6.
   Result<> install(const InterceptedPod& pod, int netns_fd);
@@ -34,11 +39,15 @@ class Redirect {
   // CHECK.
   Result<> verify(const InterceptedPod& pod, int netns_fd) const;
   RedirectBackend backend() const { return backend_; }
+  // Whether mesh sockets are told by their cgroup, which no pod can forge; otherwise by the mark.
+  bool by_cgroup() const { return by_cgroup_; }
 
  private:
-  Redirect(Options options, RedirectBackend backend) : options_(std::move(options)), backend_(backend) {}
+  Redirect(Options options, RedirectBackend backend, bool by_cgroup)
+      : options_(std::move(options)), backend_(backend), by_cgroup_(by_cgroup) {}
   Options options_;
   RedirectBackend backend_;
+  bool by_cgroup_;
 };
 
 }  // namespace heddle::agent
