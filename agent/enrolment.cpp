@@ -103,7 +103,7 @@ void Enrolment::add_known(const CniCall& call, std::uint64_t, Fd netns, const Re
       return;
     }
     // What is missing is found out by looking, not by believing.
-    if (!reconciler_.busy(call.container_id) && !verify(sandbox)) ++sandbox.generation;
+    if (!reconciler_.busy(call.container_id) && !verify(sandbox)) doubt(call.container_id);
   }
   enrol_or_record(sandbox, false, reply);
 }

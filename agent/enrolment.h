@@ -115,6 +115,8 @@ class Enrolment final : private Reconciler::Effects {
   bool is_alive(Sandbox& sandbox);
   void remove_orphans(bool lost);
   void verify_recovered(Sandbox& sandbox);
+  // What redirects the pod is not to be believed: the next converge() makes it again, without a gap.
+  void doubt(const std::string& id);
   void apply_source();
   void retry_failed();
   void sweep();

@@ -89,6 +89,13 @@ void Enrolment::locate(Sandbox& sandbox, int netns_fd) {
   }
 }
 
+void Enrolment::doubt(const std::string& id) {
+  Progress progress = reconciler_.progress(id);
+  progress.enrolled = false;
+  progress.applied_generation = 0;
+  reconciler_.assume(id, progress);
+}
+
 Goal Enrolment::goal_of(const Sandbox& sandbox) const {
   const auto upkeep = upkeep_.find(sandbox.facts.container_id);
   if (upkeep != upkeep_.end() && upkeep->second.releasing) return {};

@@ -110,7 +110,14 @@ void Interception::retire_datapath() {
 }
 
 Result<Redirect*> Interception::redirect() {
-  if (!redirect_) redirect_.emplace(Redirect::probe({mark_, options_.mesh_cgroup_below_mount}));
+  if (!redirect_) {
+    Redirect::Options options;
+    options.mark = mark_;
+    options.mesh_cgroup = options_.mesh_cgroup_below_mount;
+    // With eBPF the kubelet's probes are told by its cgroup; rules know its address only.
+    options.node_addresses = options_.datapath.node_addresses;
+    redirect_.emplace(Redirect::probe(options));
+  }
   if (!*redirect_) return redirect_->error();
   return &**redirect_;
 }

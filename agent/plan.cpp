@@ -83,7 +83,7 @@ std::vector<Step> plan(const Progress& progress, const Goal& goal) {
   }
   if (by_ebpf) {
     if (!progress.prepared || renew) steps.push_back(Step::prepare);
-    if (!progress.enrolled || !progress.prepared || renew) steps.push_back(Step::enrol);
+    if (!progress.enrolled) steps.push_back(Step::enrol);  // a renewed entry stays enrolled
   } else if (!progress.installed || renew) {
     steps.push_back(Step::install);
   }
@@ -107,14 +107,10 @@ Progress after(Progress progress, Step step, const Goal& goal) {
       progress.offered_generation = goal.generation;
       break;
     case Step::prepare:
-      // Maps have the new description, but it counts as applied only with the switch thrown.
       progress.prepared = true;
-      progress.applied_generation = 0;
-      break;
-    case Step::enrol:
-      progress.enrolled = true;
       progress.applied_generation = goal.generation;
       break;
+    case Step::enrol: progress.enrolled = true; break;
     case Step::install:
       progress.installed = true;
       progress.applied_generation = goal.generation;

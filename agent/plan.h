@@ -55,7 +55,7 @@ struct Progress {
   bool installed = false;
   std::uint64_t recorded_generation = 0;
   std::uint64_t offered_generation = 0;
-  std::uint64_t applied_generation = 0;  // of maps or rules
+  std::uint64_t applied_generation = 0;  // of maps (prepare) or rules (install)
 
   bool operator==(const Progress&) const = default;
 };

@@ -130,11 +130,15 @@ void Enrolment::verify_recovered(Sandbox& sandbox) {
   const std::string& id = sandbox.facts.container_id;
   Progress progress = reconciler_.progress(id);
   const bool same_mode = sandbox.mode == Mode::ebpf ? progress.enrolled : progress.installed;
-  if (!progress.listening || !same_mode) return;
+  if (!progress.listening || !same_mode) {
+    doubt(id);
+    return;
+  }
   if (auto verified = verify(sandbox); !verified) {
     ++totals_.repaired;
     spdlog::warn("pod's interception was incomplete and is repaired pod={}/{} missing=\"{}\"",
                  sandbox.spec.ns, sandbox.spec.name, verified.error().message());
+    doubt(id);
     return;
   }
   progress.applied_generation = sandbox.generation;

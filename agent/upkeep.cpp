@@ -95,7 +95,7 @@ void Enrolment::sweep() {
       ++totals_.repaired;
       spdlog::warn("pod's interception was incomplete and is repaired pod={}/{} missing=\"{}\"",
                    sandbox.spec.ns, sandbox.spec.name, verified.error().message());
-      ++sandbox.generation;
+      doubt(id);
       converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
     }
   }
