@@ -45,8 +45,10 @@ std::string command(const Family& family, RedirectBackend backend, const char* w
 // Whether the table nat exists in this netns for the backend. Asking iptables-legacy would create it, and
 // with it connection tracking.
 bool has_nat_table(const Family& family, RedirectBackend backend) {
-  if (backend == RedirectBackend::iptables_nft)
-    return run_nft(std::string("list table ") + family.nft + " nat").has_value();
+  if (backend == RedirectBackend::iptables_nft) {
+    const auto tables = run_nft("list tables");
+    return tables && tables->find(std::string("table ") + family.nft + " nat\n") != std::string::npos;
+  }
   const auto names = read_file(std::string("/proc/self/net/") + family.nft + "_tables_names");
   return names && ("\n" + *names).find("\nnat\n") != std::string::npos;
 }

@@ -59,6 +59,9 @@ Result<std::string> enter_and_work(int netns_fd, const std::function<Result<std:
 [[noreturn]] void live(int report, int netns_fd, const std::function<Result<std::string>()>& work) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // libnftables and the libraries it loads print some complaints themselves; what matters is in the report.
+  const Fd nowhere(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  if (nowhere) ::dup2(nowhere.get(), 2);
   const auto result = enter_and_work(netns_fd, work);
   std::string text(1, '\0');
   if (result) {
