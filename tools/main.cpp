@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   app.add_option("-o,--output", chosen.output, "table, json or wide")
       ->transform(CLI::CheckedTransformer(outputs).description(""))
       ->envname("HEDDLE_OUTPUT");
+  add_demo_command(app, chosen);
   add_lab_commands(app, chosen);
   auto* version = app.add_subcommand("version", "Print the version");
   version->callback([&] {

@@ -50,7 +50,7 @@ Result<SpawnSpec> agent_program(const LabLayout& layout, const LabOptions& optio
                   "--source",           "folder:" + layout.objects(),
                   "--identity-address", std::string(control_ip) + ":8080",
                   "--trust-anchors",    layout.control_state() + "/trust-anchors.pem",
-                  "--token-file",       layout.tokens() + "/" + node.name + ".token",
+                  "--token-file",       layout.node(node.name) + "/token",
                   "--default-inject",   options.default_inject},
                  netns);
 }
@@ -73,7 +73,8 @@ Result<> make_node_token(const LabLayout& layout, const std::string& node) {
     secret += "0123456789abcdef"[byte >> 4];
     secret += "0123456789abcdef"[byte & 15];
   }
-  return write_file_atomically(layout.tokens() + "/" + node + ".token", node + ":" + secret, 0600);
+  if (auto put = write_file_atomically(layout.tokens() + "/" + node + ".token", secret, 0600); !put) return put;
+  return write_file_atomically(layout.node(node) + "/token", node + ":" + secret, 0600);
 }
 
 }  // namespace heddle::tools

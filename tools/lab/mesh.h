@@ -17,7 +17,8 @@ Result<SpawnSpec> agent_program(const LabLayout& layout, const LabOptions& optio
 Result<SpawnSpec> proxy_program(const LabLayout& layout, const LabOptions& options, const LabNode& node,
                                 int netns);
 
-// Makes the secret by which control knows a node's agent: ROOT/tokens/NODE.token, "NODE:SECRET".
+// Makes the secret by which control knows a node's agent: ROOT/tokens/NODE.token holds the secret for
+// control, ROOT/nodes/NODE/token "NODE:SECRET" for the agent.
 Result<> make_node_token(const LabLayout& layout, const std::string& node);
 
 }  // namespace heddle::tools

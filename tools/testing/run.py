@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tools/test does once the packages are there. See tools/test --help."""
+import argparse
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+
+import machine
+import results
+import steps
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+QUICK = {"debug": steps.debug}
+ALL = {"format": steps.formatting, **QUICK, "headers": steps.headers, "packages": steps.packages, "asan": steps.asan,
+       "tsan": steps.tsan, "fuzz": steps.fuzz}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="tools/test", allow_abbrev=False)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--filter", default="")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--junit", default="")
+    parser.add_argument("--build-dir", default="")
+    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--steps", default="", help=argparse.SUPPRESS)  # comma separated, to try the runner itself
+    arguments = parser.parse_args()
+    try:
+        re.compile(arguments.filter)
+    except re.error as error:
+        parser.error(f"--filter: {error}")
+    return arguments
+
+
+def list_tests(settings, chosen):
+    ok, reason = steps.configure(settings, "debug")
+    if not ok:
+        print(reason, file=sys.stderr)
+        return 1
+    print("steps: " + " ".join(chosen))
+    for name, labels in sorted(steps.tests_of(settings, "debug").items()):
+        print(f"{name}  [{', '.join(labels)}]")
+    return 0
+
+
+def run_steps(settings, chosen):
+    outcomes = []
+    before = machine.traces()
+    try:
+        for step in chosen.values():
+            outcomes += step(settings)
+            ended = machine.end_children()
+            if ended:
+                outcomes.append(results.Outcome("clean-up", "processes", results.FAILED, 0,
+                                                "still ran after their test: " + ", ".join(ended)))
+    finally:  # on Ctrl-C and on our own mistakes too
+        machine.end_children()
+        left = machine.traces() - before
+        machine.remove_traces(left)
+    still = machine.traces() - before
+    if left:
+        outcomes.append(results.Outcome("clean-up", "traces", results.FAILED, 0, "left behind: " + ", ".join(
+            f"{kind} {name}" for kind, name in sorted(left)) + (" (could not remove all)" if still else " (removed)")))
+    else:
+        outcomes.append(results.Outcome("clean-up", "traces", results.PASSED))
+    return outcomes
+
+
+def main():
+    arguments = parse_arguments()
+    chosen = dict(ALL if arguments.all else QUICK)
+    if arguments.steps:
+        chosen = {name: ALL[name] for name in arguments.steps.split(",")}
+    logs = os.path.join(ROOT, "build", "test-logs")
+    shutil.rmtree(logs, ignore_errors=True)
+    os.makedirs(logs)
+    settings = steps.Settings(ROOT, logs, arguments.jobs, arguments.all, arguments.filter,
+                              os.path.abspath(arguments.build_dir) if arguments.build_dir else "")
+    if arguments.list:
+        return list_tests(settings, chosen)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    machine.adopt_orphans()
+    started = time.monotonic()
+    outcomes = run_steps(settings, chosen)
+    if arguments.junit:
+        results.write_junit(arguments.junit, outcomes)
+    return results.print_outcomes(outcomes, arguments.all, time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\ntools/test: interrupted; what the tests had made is removed", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of a test run. Each takes the settings and returns outcomes; none raises for a failed test."""
+import concurrent.futures
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+
+from machine import output_of, run
+from results import FAILED, PASSED, Outcome, read_ctest, read_skipped_cases
+
+# Programs with threads or hand-overs between them: what ThreadSanitizer can say something about.
+THREADED = re.compile(r"proxy|agent|control|discovery|telemetry|io|tls|cni_integration|stream|link")
+
+
+@dataclasses.dataclass
+class Settings:
+    root: str
+    logs: str
+    jobs: int
+    everything: bool
+    filter: str = ""
+    build_dir: str = ""
+
+    def folder(self, preset):
+        return self.build_dir if preset == "debug" and self.build_dir else os.path.join(self.root, "build", preset)
+
+    def log(self, name):
+        return os.path.join(self.logs, name + ".log")
+
+
+def say(text):
+    print(f"tools/test: {text}", flush=True)
+
+
+def tail(path, lines=40):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        print("".join(file.readlines()[-lines:]))
+
+
+def timed(step, name, action):
+    """An Outcome of an action that returns (ok, reason)."""
+    started = time.monotonic()
+    ok, reason = action()
+    return Outcome(step, name, PASSED if ok else FAILED, time.monotonic() - started, reason)
+
+
+def configure(settings, preset):
+    command = ["cmake", "--preset", preset, "-B", settings.folder(preset)]
+    log = settings.log(f"{preset}-configure")
+    status = run(command, log, cwd=settings.root)
+    if status != 0:
+        tail(log)
+    return status == 0, f"cmake failed, see {log}"
+
+
+def tests_of(settings, preset):
+    """Name -> labels of every ctest test of a configured tree."""
+    listing = output_of(["ctest", "--test-dir", settings.folder(preset), "--show-only=json-v1"])
+    tests = {}
+    for test in json.loads(listing or '{"tests": []}')["tests"]:
+        labels = next((p["value"] for p in test.get("properties", []) if p["name"] == "LABELS"), [])
+        if not settings.filter or re.search(settings.filter, test["name"]):
+            tests[test["name"]] = labels
+    return tests
+
+
+def build(settings, preset, targets):
+    """Everything if no targets are named; goes on after errors, so that one broken file hides no other result."""
+    log = settings.log(f"{preset}-build")
+    command = ["cmake", "--build", settings.folder(preset), "-j", str(settings.jobs)]
+    command += ["--target", *targets] if targets else []
+    shown = [0.0]
+
+    def progress(line):
+        due = time.monotonic() - shown[0] > 30 and line.startswith("[")
+        if due:
+            shown[0] = time.monotonic()
+        return due or "error:" in line or line.startswith("FAILED:")
+
+    status = run(command + ["--", "-k", "0"], log, cwd=settings.root, echo=progress)
+    if status != 0:
+        tail(log)
+    return status == 0, f"the build failed, see {log}"
+
+
+def target_names(settings, preset, tests):
+    known = set(re.findall(r"^(\S+): phony", output_of(["ninja", "-C", settings.folder(preset), "-t", "targets", "all"]),
+                           re.MULTILINE))
+    return sorted(known & set(tests))
+
+
+def run_ctest(settings, preset, tests, environment=None, prefix=()):
+    """Runs exactly these tests of a built tree."""
+    if not tests:
+        return []
+    folder = settings.folder(preset)
+    cases = tempfile.mkdtemp(prefix=f"{preset}-cases-", dir=settings.logs)
+    junit = os.path.join(settings.logs, f"{preset}-ctest.xml")
+    exact = "^(" + "|".join(re.escape(name) for name in tests) + ")$"
+    command = [*prefix, "ctest", "--test-dir", folder, "-R", exact, "-j", str(settings.jobs), "--output-junit", junit,
+               "--test-output-size-passed", "200000", "--test-output-size-failed", "400000", "--no-tests=error"]
+    variables = {"GTEST_OUTPUT": f"xml:{cases}/", "CTEST_OUTPUT_ON_FAILURE": "1", **(environment or {})}
+    if settings.everything:
+        variables["HEDDLE_TEST_ALL"] = "1"
+    run(command, settings.log(f"{preset}-ctest"), cwd=settings.root, environment=variables,
+        echo=lambda line: bool(re.match(r"\s*\d+/\d+ Test|.*(Failure|\[  FAILED  \])", line)))
+    if not os.path.exists(junit):
+        return [Outcome(preset, "ctest", FAILED, 0, f"ctest wrote no results, see {settings.log(f'{preset}-ctest')}")]
+    return read_ctest(preset, junit) + read_skipped_cases(preset, cases)
+
+
+def tree_step(settings, preset, choose, environment=None, prefix=(), whole=False):
+    """Configures, builds and tests one preset: the tests that `choose(name, labels)` picks."""
+    say(f"{preset}: configuring and building")
+    outcomes = [timed(preset, "configure", lambda: configure(settings, preset))]
+    if outcomes[-1].status == FAILED:
+        return outcomes
+    tests = {name: labels for name, labels in tests_of(settings, preset).items() if choose(name, labels)}
+    targets = [] if whole and not settings.filter else target_names(settings, preset, tests)
+    if settings.filter and whole:  # integration tests run the programs
+        targets = targets + ["heddle-cni"] if targets else targets
+    if targets or (whole and not settings.filter):
+        outcomes.append(timed(preset, "build", lambda: build(settings, preset, targets)))
+    say(f"{preset}: {len(tests)} tests")
+    return outcomes + run_ctest(settings, preset, tests, environment, prefix)
+
+
+def debug(settings):
+    return tree_step(settings, "debug", lambda name, labels: "fuzz" not in labels, whole=True)
+
+
+def asan(settings):
+    options = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1",
+               "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
+    return tree_step(settings, "asan", lambda name, labels: bool({"unit", "netns", "integration"} & set(labels)) and
+                     not name.startswith("layers"), options)
+
+
+def tsan(settings):
+    suppressions = os.path.join(settings.root, "tests/support/tsan.supp")
+    options = {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1" +
+               (f":suppressions={suppressions}" if os.path.exists(suppressions) else "")}
+    # gcc 12's run-time cannot place its shadow memory under this much address randomisation (setarch(8) -R).
+    return tree_step(settings, "tsan", lambda name, labels: bool({"unit", "netns", "integration"} & set(labels)) and
+                     bool(THREADED.search(name)) and not name.startswith("layers"), options, ("setarch", "-R"))
+
+
+def fuzz(settings):
+    return tree_step(settings, "fuzz", lambda name, labels: "fuzz" in labels)
+
+
+def formatting(settings):
+    def check():
+        log = settings.log("format")
+        status = run([os.path.join(settings.root, "tools/format"), "--check"], log, cwd=settings.root)
+        if status != 0:
+            tail(log)
+        return status == 0, "run tools/format"
+    return [timed("source", "format", check)]
+
+
+def headers(settings):
+    """Every header compiles by itself, with the flags of a neighbour that the debug tree compiles."""
+    say("headers: compiling each by itself")
+    started = time.monotonic()
+    with open(os.path.join(settings.folder("debug"), "compile_commands.json"), encoding="utf-8") as file:
+        commands = [(os.path.relpath(c["file"], settings.root), c) for c in json.load(file)]
+    listed = output_of(["git", "-C", settings.root, "ls-files", "*.h"]).split()
+    wanted = [header for header in listed if not header.startswith(("bpf/", "cmake/"))]
+    with concurrent.futures.ThreadPoolExecutor(settings.jobs) as pool:
+        results = list(pool.map(lambda header: compile_header(settings, header, commands), wanted))
+    broken = [result for result in results if result]
+    for result in broken:
+        print(result)
+    reason = f"{len(broken)} of {len(wanted)} headers need something included before them"
+    return [Outcome("source", f"headers ({len(wanted)})", FAILED if broken else PASSED, time.monotonic() - started, reason)]
+
+
+def compile_header(settings, header, commands):
+    """None, or what the compiler said."""
+    def likeness(path):
+        return len(os.path.commonprefix([os.path.dirname(path) + "/", os.path.dirname(header) + "/"]))
+    cpp = [(path, command) for path, command in commands if path.endswith(".cpp")]
+    _, nearest = max(cpp, key=lambda entry: likeness(entry[0]))
+    words = re.findall(r'(-(?:isystem|include|Winvalid-pch)\s+\S+|-[IDfWmOg]\S+|-std=\S+)', nearest["command"])
+    flags = [part for word in words for part in word.split() if not word.startswith(("-include", "-Winvalid-pch"))]
+    source = f'#include "{header}"\n#include "{header}"\n'
+    done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags, "-I", settings.root, "-"],
+                          input=source, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
+                          cwd=nearest["directory"])
+    return None if done.returncode == 0 else f"{header}:\n" + "\n".join(done.stderr.splitlines()[:6])
+
+
+EXPECTED_FILES = {
+    "heddle": ["/usr/bin/heddle"],
+    "heddle-agent": ["/usr/libexec/heddle/heddle-agent", "/usr/libexec/heddle/heddle-proxy",
+                     "/usr/libexec/heddle/heddle-control"],
+    "heddle-cni": ["/usr/lib/cni/heddle-cni"],
+}
+
+
+def packages(settings):
+    """cmake --install and the .debs: right files, dependencies that exist, programs that start."""
+    say("packages: installing to a scratch folder and building .debs")
+    return [timed("packages", "install", lambda: check_install(settings)),
+            timed("packages", "debs", lambda: check_debs(settings))]
+
+
+def check_install(settings):
+    with tempfile.TemporaryDirectory(prefix="heddle-install-") as root:
+        log = settings.log("install")
+        if run(["cmake", "--install", settings.folder("debug"), "--prefix", root + "/usr"], log) != 0:
+            tail(log)
+            return False, f"cmake --install failed, see {log}"
+        for files in EXPECTED_FILES.values():
+            for file in files:
+                if output_of([root + file, "--version"]) == "":
+                    return False, f"{file} is not installed or does not answer --version"
+    return True, ""
+
+
+def check_debs(settings):
+    out = tempfile.mkdtemp(prefix="heddle-debs-")
+    log = settings.log("cpack")
+    try:
+        config = os.path.join(settings.folder("debug"), "CPackConfig.cmake")
+        if run(["cpack", "--config", config, "-B", out], log, cwd=out) != 0:
+            tail(log)
+            return False, f"cpack failed, see {log}"
+        debs = {name.split("_")[0]: os.path.join(out, name) for name in os.listdir(out) if name.endswith(".deb")}
+        if set(debs) != set(EXPECTED_FILES):
+            return False, f"expected {sorted(EXPECTED_FILES)}, got {sorted(debs)}"
+        for package, path in debs.items():
+            names = {line.split()[5].lstrip(".") for line in output_of(["dpkg-deb", "-c", path]).splitlines()}
+            for file in EXPECTED_FILES[package]:
+                if file not in names:
+                    return False, f"{package} lacks {file}"
+            simulated = subprocess.run(["dpkg", "--dry-run", "-i", path], capture_output=True, text=True, check=False)
+            if simulated.returncode != 0 and "dependency" not in simulated.stderr:
+                return False, f"{package}: dpkg says {simulated.stderr.strip()}"
+        return True, ""
+    finally:
+        shutil.rmtree(out, ignore_errors=True)

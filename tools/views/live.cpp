@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// stat, edges, tap and explain: what proxies say about traffic.
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <iostream>
+
+#include "tools/http/client.h"
+#include "tools/lab/client.h"
+#include "tools/lab/commands.h"
+#include "tools/lab/plan_pod.h"
+#include "tools/output/json.h"
+#include "tools/output/table.h"
+#include "tools/views/commands.h"
+
+namespace heddle::tools {
+namespace {
+
+namespace json = boost::json;
+
+std::string node_label(const NodeView& node) {
+  return node.name.empty() ? node.run_dir : node.name;
+}
+
+// All nodes' proxy metrics together; nodes that do not answer are told on stderr. False when none answered.
+bool scrape(const std::vector<NodeView>& nodes, std::vector<Sample>& out) {
+  bool any = false;
+  for (const auto& node : nodes) {
+    auto samples = node.proxy_metrics();
+    if (!samples) {
+      std::cerr << "heddle: node " << node_label(node) << ": " << samples.error().message() << "\n";
+      continue;
+    }
+    any = true;
+    for (auto& sample : *samples) {
+      sample.labels["heddle_node"] = node_label(node);  // keeps equal series of two nodes apart
+      out.push_back(std::move(sample));
+    }
+  }
+  return any;
+}
+
+std::string milliseconds(double value) {
+  return std::isnan(value) ? "-" : duration_text(value);
+}
+
+std::string fixed(double value, int digits) {
+  char text[40];
+  std::snprintf(text, sizeof text, "%.*f", digits, value);
+  return text;
+}
+
+}  // namespace
+
+std::string query_escape(const std::string& text) {
+  std::string out;
+  for (const unsigned char c : text) {
+    if (std::isalnum(c) || c == '-' || c == '.' || c == '_' || c == '~') {
+      out += static_cast<char>(c);
+    } else {
+      char escaped[4];
+      std::snprintf(escaped, sizeof escaped, "%%%02X", c);
+      out += escaped;
+    }
+  }
+  return out;
+}
+
+int show_stat(const Scope& scope, Output output, StatBy by, const std::string& direction, double window_s) {
+  auto nodes = nodes_in(scope);
+  if (!nodes) return report(nodes.error());
+  std::vector<Sample> before;
+  std::vector<Sample> after;
+  const auto begin = std::chrono::steady_clock::now();
+  if (!scrape(*nodes, before)) return 1;
+  std::this_thread::sleep_for(std::chrono::duration<double>(window_s));
+  if (!scrape(*nodes, after)) return 1;
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const auto rows = stat_rows(difference(before, after), after, seconds, by, direction);
+  if (output == Output::json) {
+    json::array list;
+    for (const auto& row : rows) {
+      list.push_back(json::object{{"namespace", row.ns}, {"name", row.name}, {"rps", row.requests_per_s},
+                                  {"success", row.success}, {"p50_ms", row.p50_ms}, {"p95_ms", row.p95_ms},
+                                  {"p99_ms", row.p99_ms}, {"connections", row.connections},
+                                  {"read_bytes_per_s", row.read_per_s}, {"write_bytes_per_s", row.write_per_s}});
+    }
+    std::cout << json_text(json::object{{"direction", direction}, {"seconds", seconds}, {"rows", std::move(list)}}, true)
+              << "\n";
+    return 0;
+  }
+  Table table({"NAMESPACE", "NAME", ">RPS", ">SUCCESS", ">P50", ">P95", ">P99", ">CONNS", ">READ/S", ">WRITE/S"});
+  for (const auto& row : rows) {
+    table.add({row.ns, row.name, fixed(row.requests_per_s, 1), fixed(row.success * 100, 2) + "%", milliseconds(row.p50_ms),
+               milliseconds(row.p95_ms), milliseconds(row.p99_ms), fixed(row.connections, 0), scaled(row.read_per_s) + "B",
+               scaled(row.write_per_s) + "B"});
+  }
+  if (table.empty()) {
+    std::cout << "no " << direction << " traffic has been seen yet\n";
+  } else {
+    std::cout << table.render();
+  }
+  return 0;
+}
+
+int show_edges(const Scope& scope, Output output) {
+  auto nodes = nodes_in(scope);
+  if (!nodes) return report(nodes.error());
+  std::vector<Sample> samples;
+  if (!scrape(*nodes, samples)) return 1;
+  const auto rows = edge_rows(samples);
+  if (output == Output::json) {
+    json::array list;
+    for (const auto& row : rows) {
+      list.push_back(json::object{{"src", row.src}, {"dst", row.dst}, {"client_id", row.client_id},
+                                  {"server_id", row.server_id}, {"tls", row.tls}, {"reason", row.reason},
+                                  {"connections", row.connections}});
+    }
+    std::cout << json_text(json::object{{"edges", std::move(list)}}, true) << "\n";
+    return 0;
+  }
+  std::vector<std::string> header{"SRC", "DST", "SECURED", ">CONNS"};
+  if (output == Output::wide) header.insert(header.end(), {"CLIENT_ID", "SERVER_ID"});
+  Table table(header);
+  for (const auto& row : rows) {
+    const auto secured = row.tls == "true" ? "mTLS" : row.tls + (row.reason.empty() ? "" : " (" + row.reason + ")");
+    table.add({row.src, row.dst, secured, fixed(row.connections, 0), row.client_id, row.server_id});
+  }
+  std::cout << (table.empty() ? "no connection has been seen yet\n" : table.render());
+  return 0;
+}
+
+namespace {
+
+std::string tap_line(const json::object& record, bool wide) {
+  const auto outbound = text_at(record, {"direction"}) == "outbound";
+  std::string out = text_at(record, {"time"}).substr(11, 12) + (outbound ? " out " : " in  ") +
+                    text_at(record, {"namespace"}) + "/" + text_at(record, {"pod"}) + (outbound ? " -> " : " <- ");
+  const auto authority = text_at(record, {"authority"});
+  const auto far = outbound ? (authority.empty() ? text_at(record, {"original_dst"}) : authority)
+                            : (text_at(record, {"peer_identity"}).empty() ? text_at(record, {"client"})
+                                                                          : text_at(record, {"peer_identity"}));
+  out += far + "  " + text_at(record, {"protocol"});
+  const auto method = text_at(record, {"method"});
+  if (!method.empty()) out += " " + method + " " + text_at(record, {"path"}) + " " + text_at(record, {"status"});
+  const auto* duration = record.if_contains("duration_us");
+  if (duration && duration->is_number()) out += "  " + duration_text(duration->to_number<double>() / 1000);
+  out += "  tls=" + text_at(record, {"tls"});
+  if (const auto error = text_at(record, {"error"}); !error.empty()) out += "  error=" + error;
+  if (wide) {
+    out += "  client=" + text_at(record, {"client"}) + " endpoint=" + text_at(record, {"endpoint"}) + " in=" +
+           text_at(record, {"bytes_in"}) + "B out=" + text_at(record, {"bytes_out"}) + "B";
+  }
+  return out;
+}
+
+}  // namespace
+
+int show_tap(const Scope& scope, Output output, const std::string& query, unsigned limit) {
+  auto nodes = nodes_in(scope);
+  if (!nodes) return report(nodes.error());
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGINT);
+  sigaddset(&mask, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
+  const Fd stop(::signalfd(-1, &mask, SFD_CLOEXEC));
+  std::mutex mutex;
+  unsigned printed = 0;
+  std::atomic<int> failed{0};
+  std::vector<std::thread> threads;
+  for (const auto& node : *nodes) {
+    threads.emplace_back([&, node] {
+      auto done = http_stream(node.proxy_socket(), "/tap" + (query.empty() ? "" : "?" + query), stop.get(),
+                              [&](std::string_view line) {
+        boost::system::error_code malformed;
+        const auto value = json::parse(line, malformed);
+        if (malformed || !value.is_object()) return true;
+        const std::lock_guard lock(mutex);
+        if (limit != 0 && printed >= limit) return false;
+        if (output == Output::json) {
+          std::cout << line << std::endl;
+        } else {
+          std::cout << tap_line(value.get_object(), output == Output::wide) << std::endl;
+        }
+        ++printed;
+        // The others wait on their sockets: the signal descriptor wakes them all.
+        if (printed == limit) ::kill(::getpid(), SIGTERM);
+        return printed != limit;
+      });
+      if (!done) {
+        std::cerr << "heddle: node " << node_label(node) << ": " << done.error().message() << "\n";
+        ++failed;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  return failed == static_cast<int>(nodes->size()) ? 1 : 0;
+}
+
+namespace {
+
+// SERVICE.NAMESPACE:PORT becomes the service's first address; addresses stay as they are.
+Result<SocketAddress> resolve_destination(const Scope& scope, const std::string& text) {
+  if (auto address = SocketAddress::parse(text)) return *address;
+  const auto colon = text.rfind(':');
+  const auto name = text.substr(0, colon);
+  const auto port = colon == std::string::npos ? Result<PortRange>(make_error(Errc::invalid_argument))
+                                               : PortRange::parse(text.substr(colon + 1));
+  auto layout = find_lab(scope.lab);
+  if (!port || !layout) {
+    return make_error(Errc::invalid_argument, text + ": write IP:PORT, [IPv6]:PORT or, in a lab, SERVICE.NAMESPACE:PORT");
+  }
+  auto status = ask_lab(*layout, {{"op", "status"}});
+  if (!status) return status.error();
+  for (const auto* kind : {"services", "pods"}) {
+    for (const auto& value : status->at(kind).as_array()) {
+      const auto& object = value.as_object();
+      const auto own = text_at(object, {"name"}) + "." + text_at(object, {"namespace"});
+      if ((name == own || name == own + ".svc" || name == own + ".svc.cluster.local") &&
+          !object.at("ips").as_array().empty()) {
+        auto ip = IpAddress::parse(object.at("ips").as_array()[0].as_string());
+        if (ip) return SocketAddress{*ip, port->low};
+      }
+    }
+  }
+  return make_error(Errc::not_found, "no service or pod " + name + " in lab " + layout->name);
+}
+
+void print_explanation(const json::value& value, int depth) {
+  const std::string pad(static_cast<std::size_t>(depth) * 2, ' ');
+  if (const auto* object = value.if_object()) {
+    for (const auto& [name, member] : *object) {
+      if (member.is_object() || member.is_array()) {
+        std::cout << pad << name << ":\n";
+        print_explanation(member, depth + 1);
+      } else {
+        std::cout << pad << name << ": "
+                  << (member.is_string() ? std::string(member.get_string()) : json_text(member)) << "\n";
+      }
+    }
+  } else if (const auto* array = value.if_array()) {
+    for (const auto& member : *array) {
+      if (const auto* entry = member.if_object()) {
+        std::string line;
+        for (const auto& [name, field] : *entry) {
+          line += (line.empty() ? "" : "  ") + std::string(name) + "=" +
+                  (field.is_string() ? std::string(field.get_string()) : json_text(field));
+        }
+        std::cout << pad << "- " << line << "\n";
+      } else {
+        std::cout << pad << "- " << (member.is_string() ? std::string(member.get_string()) : json_text(member)) << "\n";
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int show_explain(const Scope& scope, Output output, const std::string& source, const std::string& destination) {
+  auto nodes = nodes_in(scope);
+  if (!nodes) return report(nodes.error());
+  auto address = resolve_destination(scope, destination);
+  if (!address) return report(address.error());
+  const auto target = "/explain?pod=" + query_escape(source) + "&dst=" + query_escape(address->to_string());
+  std::string last = "no proxy answers";
+  for (const auto& node : *nodes) {
+    auto reply = http_get(node.proxy_socket(), target);
+    if (!reply) {
+      last = reply.error().message();
+      continue;
+    }
+    boost::system::error_code malformed;
+    auto value = json::parse(reply->body, malformed);
+    if (reply->status != 200 || malformed || !value.is_object() || value.get_object().contains("error")) {
+      const auto* object = malformed ? nullptr : value.if_object();
+      last = object ? text_at(*object, {"error"}) : reply->body.substr(0, 200);
+      continue;  // another node's proxy may serve the pod
+    }
+    if (output == Output::json) {
+      std::cout << json_text(value, true) << "\n";
+    } else {
+      print_explanation(value, 0);
+    }
+    return 0;
+  }
+  return report(make_error(Errc::not_found, "no proxy here serves pod " + source + ": " + last));
+}
+
+}  // namespace heddle::tools
