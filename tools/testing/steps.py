@@ -121,10 +121,11 @@ def tree_step(settings, preset, choose, environment=None, prefix=(), whole=False
     if outcomes[-1].status == FAILED:
         return outcomes
     tests = {name: labels for name, labels in tests_of(settings, preset).items() if choose(name, labels)}
-    targets = [] if whole and not settings.filter else target_names(settings, preset, tests)
-    if settings.filter and whole:  # integration tests run the programs
-        targets = targets + ["heddle-cni"] if targets else targets
-    if targets or (whole and not settings.filter):
+    targets = target_names(settings, preset, tests)
+    scripts = [name for name in tests if name not in targets and not name.startswith("layers")]
+    if whole and (scripts or not settings.filter):
+        targets = []  # a script runs any of the programs
+    if tests and (targets or whole):
         outcomes.append(timed(preset, "build", lambda: build(settings, preset, targets)))
     say(f"{preset}: {len(tests)} tests")
     return outcomes + run_ctest(settings, preset, tests, environment, prefix)
