@@ -43,10 +43,9 @@ std::uint64_t unix_ms() {
 
 }  // namespace
 
-AgentLink::AgentLink(Loop& loop, Options options, std::vector<Lane*> lanes, LinkObserver& observer)
+AgentLink::AgentLink(Loop& loop, Options options, LinkObserver& observer)
     : loop_(loop),
       options_(std::move(options)),
-      lanes_(std::move(lanes)),
       observer_(observer),
       backoff_(options_.backoff, static_cast<std::uint64_t>(::getpid())),
       retry_timer_(loop, [this] { connect(); }) {}

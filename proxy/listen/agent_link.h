@@ -45,10 +45,12 @@ class AgentLink final : public tls::CertifyRequester {
     uid_t agent_uid = 0;  // whoever answers must be this (SO_PEERCRED)
     Backoff::Policy backoff{std::chrono::milliseconds(50), std::chrono::milliseconds(2000), 0.2};
   };
-  // `lanes` and `observer` outlive the link.
-  AgentLink(Loop& loop, Options options, std::vector<Lane*> lanes, LinkObserver& observer);
+  // `observer` outlives the link.
+  AgentLink(Loop& loop, Options options, LinkObserver& observer);
   ~AgentLink();
 
+  // The workers; they outlive the link's loop. Before start().
+  void serve_lanes(std::vector<Lane*> lanes) { lanes_ = std::move(lanes); }
   void start();
   // Any thread.
   void request(const std::string& identity, std::uint32_t pod_id, const std::string& csr_der) override;
@@ -61,6 +63,10 @@ class AgentLink final : public tls::CertifyRequester {
 
   bool connected() const { return ready_; }
   std::size_t pods() const { return pods_.size(); }
+  template <class Visit>
+  void for_each_pod(Visit visit) const {
+    for (const auto& [id, held] : pods_) visit(*held.pod);
+  }
 
  private:
   struct Held {

@@ -10,8 +10,8 @@ namespace heddle::proxy {
 
 struct Worker;
 
-// A connection accepted on a pod's outbound listener: discovery, detection (dialling the server meanwhile), then
-// serve_outbound_http() or bytes to a balanced endpoint.
+// A connection accepted on a pod's outbound listener: discovery, detection (dialling the server meanwhile),
+// then serve_outbound_http() or bytes to a balanced endpoint.
 void serve_outbound(Worker& worker, PodRef pod, SocketAddress client, SocketAddress original_dst,
                     std::unique_ptr<Stream> stream);
 

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <vector>
+
+#include "proxy/io/loop.h"
+#include "proxy/listen/lane.h"
+
+namespace heddle::proxy {
+
+// Ends all workers' service in order: no new connections, the running ones may finish until the grace is
+// over, then they are reset. On the link's loop.
+class Drain {
+ public:
+  using Done = std::function<void(std::size_t connections_cut)>;
+  Drain(Loop& loop, std::vector<Lane*> lanes, Done done);
+
+  // A second call shortens the grace.
+  void begin(std::chrono::milliseconds grace);
+  bool begun() const { return begun_; }
+
+ private:
+  void one_is_empty();
+  void cut();
+  void one_was_cut(std::size_t connections);
+
+  Loop& loop_;
+  std::vector<Lane*> lanes_;
+  Done done_;
+  Timer grace_timer_;
+  std::size_t busy_ = 0;
+  std::size_t cutting_ = 0;
+  std::size_t connections_cut_ = 0;
+  bool begun_ = false;
+  bool over_ = false;
+};
+
+}  // namespace heddle::proxy

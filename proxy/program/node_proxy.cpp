@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/program/node_proxy.h"
+
+#include <pthread.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <csignal>
+
+#include "proxy/pods/node_pods.h"
+#include "proxy/upstream/brokered_dialer.h"
+
+namespace heddle::proxy {
+namespace {
+
+// Enough for /state: an answer is one JSON document.
+std::string host_name() {
+  char name[256]{};
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+}  // namespace
+
+NodeProxy::NodeProxy(ProgramOptions options) : options_(std::move(options)) {
+  signal_handler_.proxy = this;
+}
+
+NodeProxy::~NodeProxy() {
+  admin_.reset();
+  for (auto& each : workers_) {
+    if (each->thread.joinable()) {
+      each->worker.loop.stop();
+      each->thread.join();
+    }
+  }
+}
+
+Result<> NodeProxy::start(Fd signals) {
+  signals_ = std::move(signals);
+  if (auto added = loop_.add(signals_.get(), EPOLLIN, signal_handler_); !added) return added;
+  auto format = parse_access_log_format(options_.access_log);
+  if (!format) return format.error();
+  recorder_ = std::make_unique<Recorder>(*format);
+
+  for (unsigned i = 0; i < options_.workers; ++i) {
+    workers_.push_back(std::make_unique<WorkerThread>(i, options_.settings));
+  }
+  if (auto opened = open_stores(); !opened) return opened;
+  std::vector<Lane*> lanes;
+  for (unsigned i = 0; i < options_.workers; ++i) {
+    make_worker(i);
+    lanes.push_back(workers_[i]->lane.get());
+  }
+  drain_ = std::make_unique<Drain>(loop_, lanes, [this](std::size_t cut) { drained(cut); });
+  link_->serve_lanes(lanes);
+  if (auto started = start_admin(); !started) return started;
+  for (auto& each : workers_) {
+    each->thread = std::thread([worker = &each->worker] { worker->loop.run(); });
+    ::pthread_setname_np(each->thread.native_handle(),
+                         ("worker" + std::to_string(each->worker.index)).c_str());
+  }
+  link_->start();
+  return {};
+}
+
+Result<> NodeProxy::open_stores() {
+  AgentLink::Options link;
+  link.socket_path = options_.run_dir + "/agent/proxy.sock";
+  link.version = HEDDLE_VERSION;
+  link_ = std::make_unique<AgentLink>(loop_, link, static_cast<LinkObserver&>(*this));
+
+  tls::CertificateStore::Options certificates;
+  certificates.trust_anchors = options_.trust_anchors;
+  auto store = tls::CertificateStore::open(certificates, *link_, registry_.make_telemetry());
+  if (!store) return store.error();
+  certificates_ = std::move(*store);
+
+  Discovery::Options discovery;
+  discovery.address = options_.destination_address;
+  discovery.trust_anchors = options_.trust_anchors;
+  discovery.server_name = "heddle-control." + options_.control_namespace + ".serviceaccount.identity." +
+                          options_.control_namespace + "." + options_.trust_domain;
+  discovery.node_name = options_.node_name.empty() ? host_name() : options_.node_name;
+  auto started = Discovery::start(discovery, registry_.make_telemetry());
+  if (!started) return started.error();
+  discovery_ = std::move(*started);
+  discovery_->on_first_answer([this] { readiness_.discovery = true; });
+  return {};
+}
+
+void NodeProxy::make_worker(unsigned index) {
+  Worker& worker = workers_[index]->worker;
+  worker.telemetry = registry_.make_telemetry(recorder_.get());
+  auto pods = std::make_unique<NodePods>();
+  auto dialer = std::make_unique<BrokeredDialer>(
+      worker.loop, [this, index](std::uint32_t pod_id, bool ipv6, std::uint32_t count) {
+        link_->request_sockets(index, pod_id, ipv6, count);
+      });
+  workers_[index]->lane = std::make_unique<WorkerLane>(worker, *pods, *dialer);
+  worker.pods = std::move(pods);
+  worker.dialer = std::move(dialer);
+  worker.tls = certificates_->make_endpoint(worker.loop);
+  worker.directory = discovery_->make_directory(worker.loop);
+  worker.mesh_pool = make_mesh_pool(worker);
+  worker.http_pool = make_http_pool(worker);
+  worker.connections = std::make_unique<ConnectionSet>(worker);
+}
+
+Result<> NodeProxy::start_admin() {
+  AdminOptions admin;
+  admin.address = options_.admin_address;
+  admin.socket_path = options_.run_dir + "/proxy/admin.sock";
+  AdminHooks hooks;
+  hooks.state = [this](AdminHooks::Reply reply) {
+    loop_.post([this, reply = std::move(reply)] { reply(state_json()); });
+  };
+  hooks.explain = [this](std::string pod, SocketAddress dst, AdminHooks::Reply reply) {
+    const std::string ns = pod.substr(0, pod.find('/'));
+    reply(discovery_->explain_json(ns, dst));
+  };
+  auto started = AdminServer::start(admin, registry_, readiness_, *recorder_, std::move(hooks));
+  if (!started) return started.error();
+  admin_ = std::move(*started);
+  return {};
+}
+
+std::string NodeProxy::state_json() const {
+  boost::json::object state;
+  state["version"] = HEDDLE_VERSION;
+  state["pid"] = ::getpid();
+  state["workers"] = options_.workers;
+  state["draining"] = readiness_.draining.load();
+  state["agent_connected"] = link_->connected();
+  boost::json::array pods;
+  link_->for_each_pod([&pods](const Pod& pod) {
+    boost::json::object entry;
+    entry["id"] = pod.id;
+    entry["namespace"] = pod.ns;
+    entry["name"] = pod.name;
+    entry["identity"] = pod.identity;
+    boost::json::array ips;
+    for (const IpAddress& ip : pod.ips) ips.emplace_back(ip.to_string());
+    entry["ips"] = std::move(ips);
+    entry["outbound_port"] = pod.outbound_port;
+    entry["inbound_port"] = pod.inbound_port;
+    entry["interception"] = pod.interception == Interception::ebpf ? "ebpf" : "iptables";
+    entry["connections"] = pod.load->connections.load();
+    entry["buffered_bytes"] = pod.load->buffered_bytes.load();
+    pods.push_back(std::move(entry));
+  });
+  state["pods"] = std::move(pods);
+  boost::system::error_code ignored;
+  state["certificates"] = boost::json::parse(certificates_->state_json(), ignored);
+  state["discovery"] = boost::json::parse(discovery_->state_json(), ignored);
+  return boost::json::serialize(state);
+}
+
+std::size_t NodeProxy::run() {
+  loop_.run();
+  return connections_cut_;
+}
+
+void NodeProxy::signalled() {
+  signalfd_siginfo info{};
+  if (::read(signals_.get(), &info, sizeof info) != sizeof info) return;
+  if (drain_->begun()) {
+    spdlog::warn("second signal, not waiting for connections signal={}", info.ssi_signo);
+    return drained(0);
+  }
+  drain(std::chrono::duration_cast<std::chrono::seconds>(options_.settings.drain_grace));
+}
+
+void NodeProxy::drain(std::chrono::seconds grace) {
+  if (grace <= std::chrono::seconds(0)) grace = std::chrono::seconds(1);
+  spdlog::info("draining: new connections wait for the next proxy grace_s={}", grace.count());
+  readiness_.draining = true;
+  link_->stop_serving();
+  drain_->begin(grace);
+}
+
+void NodeProxy::drained(std::size_t connections_cut) {
+  connections_cut_ = connections_cut;
+  spdlog::info("drained connections_cut={}", connections_cut);
+  link_->send_drained(static_cast<std::uint32_t>(connections_cut));
+  loop_.stop();
+}
+
+void NodeProxy::pod_upserted(const PodRef& pod) {
+  certificates_->pod_added(*pod);
+}
+void NodeProxy::pod_removed(const PodRef& pod) {
+  certificates_->pod_removed(*pod);
+}
+
+void NodeProxy::certificate(AgentCertificate certificate) {
+  certificates_->on_certificate(std::move(certificate.identity), std::move(certificate.leaf),
+                                std::move(certificate.intermediates), certificate.valid_until_unix,
+                                std::move(certificate.error));
+}
+
+void NodeProxy::agent_ready() {
+  certificates_->link_up();
+}
+void NodeProxy::snapshot_served() {
+  readiness_.snapshot = true;
+}
+
+}  // namespace heddle::proxy

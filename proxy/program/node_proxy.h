@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "base/fd.h"
+#include "proxy/discovery/discovery.h"
+#include "proxy/listen/agent_link.h"
+#include "proxy/listen/worker_lane.h"
+#include "proxy/program/drain.h"
+#include "proxy/program/options.h"
+#include "proxy/telemetry/admin.h"
+#include "proxy/tls/certificates.h"
+
+namespace heddle::proxy {
+
+// All of heddle-proxy behind its command line: workers on threads of their own, the agent's link and signals
+// on the calling thread.
+class NodeProxy final : private LinkObserver {
+ public:
+  explicit NodeProxy(ProgramOptions options);
+  ~NodeProxy();
+
+  // Opens and starts everything; privileges were dropped before. `signals`: a signalfd of SIGTERM and SIGINT.
+  Result<> start(Fd signals);
+  // Until drained. The number of connections that had to be cut.
+  std::size_t run();
+
+ private:
+  struct WorkerThread {
+    explicit WorkerThread(unsigned index, const Settings& settings) : worker(index, settings) {}
+    Worker worker;
+    std::unique_ptr<WorkerLane> lane;
+    std::thread thread;
+  };
+  struct SignalHandler final : IoHandler {
+    NodeProxy* proxy = nullptr;
+    void on_io(std::uint32_t) override { proxy->signalled(); }
+  };
+
+  Result<> open_stores();
+  void make_worker(unsigned index);
+  Result<> start_admin();
+  void signalled();
+  void drained(std::size_t connections_cut);
+  std::string state_json() const;
+
+  void pod_upserted(const PodRef& pod) override;
+  void pod_removed(const PodRef& pod) override;
+  void certificate(AgentCertificate certificate) override;
+  void agent_ready() override;
+  void snapshot_served() override;
+  void drain(std::chrono::seconds grace) override;
+
+  // Made in this order, destroyed in reverse.
+  const ProgramOptions options_;
+  Loop loop_;
+  Readiness readiness_;
+  MetricsRegistry registry_;
+  std::unique_ptr<Recorder> recorder_;
+  std::unique_ptr<AgentLink> link_;
+  std::unique_ptr<tls::CertificateStore> certificates_;
+  std::unique_ptr<Discovery> discovery_;
+  std::vector<std::unique_ptr<WorkerThread>> workers_;
+  std::unique_ptr<Drain> drain_;
+  std::unique_ptr<AdminServer> admin_;
+  Fd signals_;
+  SignalHandler signal_handler_;
+  std::size_t connections_cut_ = 0;
+};
+
+}  // namespace heddle::proxy
