@@ -21,7 +21,7 @@
 namespace heddle::control {
 namespace {
 
-constexpr auto refresh_interval = std::chrono::seconds(5);
+constexpr auto refresh_interval = std::chrono::seconds(1);
 
 // Everything, in the order in which it is started; destroyed in reverse.
 struct Control {
@@ -142,8 +142,9 @@ void stop(Control& control) {
   control.ready = false;
   control.endpoints->end();
   control.profiles->end();
-  control.identity->stop(control.settings.shutdown_grace);
-  control.destination->stop(control.settings.shutdown_grace);
+  const auto deadline = std::chrono::system_clock::now() + control.settings.shutdown_grace;
+  control.identity->stop(deadline);
+  control.destination->stop(deadline);
   spdlog::info("stopped");
 }
 

@@ -37,10 +37,11 @@ Result<> check_subject(X509_REQ* request, std::string_view identity) {
 Result<> check_names(X509_REQ* request, std::string_view identity) {
   const ExtensionsPtr extensions(X509_REQ_get_extensions(request));
   if (!extensions) return refused("it has no subject alternative name");
-  int found = -2;  // set to -2 by X509V3_get_d2i if the extension occurs twice
+  int found = 0;  // -1: none; -2: several (X509V3_get_d2i(3))
   const NamesPtr names(
       static_cast<GENERAL_NAMES*>(X509V3_get_d2i(extensions.get(), NID_subject_alt_name, &found, nullptr)));
   if (!names) {
+    if (found == -1) return refused("it has no subject alternative name");
     return refused(found == -2 ? "it has more than one subject alternative name extension"
                                : "it has no readable subject alternative name");
   }

@@ -86,11 +86,12 @@ Result<Root> AuthorityStore::load_or_make_root(Clock::time_point now) {
     if (!key) return key.error();
     return Root{std::move(*certificate), std::move(*key)};
   }
-  if (has_certificate) {
-    return make_error(Errc::not_found, path("root.key") +
-                                           " is missing beside root.crt: restore it, or remove the "
-                                           "folder's files to begin with a new root (pods then need "
-                                           "the new trust anchors)");
+  // Peers trust what the anchors say: never begin anew behind their back.
+  if (has_certificate || exists(trust_anchors_path())) {
+    return make_error(Errc::not_found,
+                      "root.key and root.crt do not both exist in " + options_.state_dir +
+                          ": restore them, or remove the folder's files to begin with a new root "
+                          "(agents and proxies then need the new trust-anchors.pem)");
   }
   // A key without its certificate is what a crash before the certificate left: nobody has seen that root.
   auto root = make_root(options_.trust_domain, now);

@@ -67,7 +67,7 @@ Result<Target> parse_target(std::string_view path, std::string_view cluster_doma
   if (host.ends_with('.')) host.remove_suffix(1);
   const std::string name = lower(host);
   const std::string suffix = ".svc." + lower(cluster_domain);
-  if (!name.ends_with(suffix)) return refused(path, cluster_domain);
+  if (!name.ends_with(suffix) || name.starts_with('.')) return refused(path, cluster_domain);
   std::string_view rest = std::string_view(name).substr(0, name.size() - suffix.size());
   target.ns = take_last(rest);
   target.service = take_last(rest);

@@ -20,7 +20,7 @@ namespace {
 
 constexpr int largest_request = 64 * 1024;
 constexpr int streams_per_connection = 20'000;
-constexpr unsigned certificate_check_seconds = 5;
+constexpr unsigned certificate_check_seconds = 1;
 
 std::shared_ptr<grpc::ServerCredentials> credentials(const RpcServer::Options& options) {
   namespace tls = grpc::experimental;
@@ -60,7 +60,7 @@ void log_line(gpr_log_func_args* args) {
 RpcServer::RpcServer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 
 RpcServer::~RpcServer() {
-  stop(std::chrono::milliseconds(0));
+  stop(std::chrono::system_clock::now());
 }
 
 Result<std::unique_ptr<RpcServer>> RpcServer::start(const Options& options,
@@ -84,9 +84,9 @@ int RpcServer::port() const {
   return parts_->port;
 }
 
-void RpcServer::stop(std::chrono::milliseconds grace) {
+void RpcServer::stop(std::chrono::system_clock::time_point deadline) {
   if (!parts_->server) return;
-  parts_->server->Shutdown(std::chrono::system_clock::now() + grace);
+  parts_->server->Shutdown(deadline);
   parts_->server->Wait();
   parts_->server.reset();
 }

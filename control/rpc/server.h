@@ -30,8 +30,8 @@ class RpcServer {
   ~RpcServer();
 
   int port() const;
-  // No new calls; running ones have until the deadline.
-  void stop(std::chrono::milliseconds grace);
+  // No new calls; running ones have until the deadline. Returns when all have ended.
+  void stop(std::chrono::system_clock::time_point deadline);
 
  private:
   struct Parts;

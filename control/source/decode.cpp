@@ -108,8 +108,10 @@ EndpointSlice decode_slice(Reader& in, const Value& object) {
       label != slice.meta.labels.end()) {
     slice.service = label->second;
   }
-  in.each_in(&object, "ports",
-             [&](const Value& item) { slice.ports.push_back(decode_endpoint_port(in, item)); });
+  in.each_in(&object, "ports", [&](const Value& item) {
+    // No port means "every port"; no service port maps to that.
+    if (item.find("port") != nullptr) slice.ports.push_back(decode_endpoint_port(in, item));
+  });
   // Names of hosts are for DNS to resolve, not endpoints to balance over.
   if (in.text(&object, "addressType") == "FQDN") return slice;
   in.each_in(&object, "endpoints", [&](const Value& item) {
