@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "proxy/telemetry/recorder.h"
+
+namespace heddle::proxy {
+
+// The pieces of an admin request's target. Pure, never fails: what is malformed is left out.
+struct Query {
+  std::map<std::string, std::string> values;
+  // The value, decoded, or empty.
+  std::string get(const std::string& name) const;
+};
+std::string path_of(std::string_view target);
+Query parse_query(std::string_view target);
+
+TapFilter tap_filter(const Query& query);
+
+// Without blanks at both ends.
+std::string trimmed(std::string_view text);
+
+}  // namespace heddle::proxy
