@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <random>
+#include <unordered_map>
+#include <vector>
+
+#include "proxy/discovery/worker_directory.h"
+#include "proxy/io/loop.h"
+
+namespace heddle::proxy {
+namespace {
+
+struct KeyHash {
+  std::size_t operator()(const LookupKey& key) const {
+    return std::hash<std::string>{}(key.ns) * 31 + IpHash{}(key.address);
+  }
+};
+
+struct Waiting {
+  std::function<void()> ready;  // empty: cancelled or called
+};
+
+class WaiterHandle final : public Directory::Waiter {
+ public:
+  explicit WaiterHandle(std::shared_ptr<Waiting> waiting) : waiting_(std::move(waiting)) {}
+  ~WaiterHandle() override { waiting_->ready = nullptr; }
+
+ private:
+  std::shared_ptr<Waiting> waiting_;
+};
+
+class Table final : public WorkerDirectory, public std::enable_shared_from_this<Table> {
+ public:
+  Table(Loop& loop, Settings settings, Upstream upstream)
+      : settings_(settings),
+        upstream_(std::move(upstream)),
+        loop_(loop),
+        sweep_(loop, [this] { forget_idle(); }) {}
+  ~Table() override { upstream_.destroyed(); }
+
+  DestinationRef lookup(const Pod& client, const SocketAddress& original_dst) {
+    LookupKey key{client.ns, original_dst};
+    auto it = entries_.find(key);
+    if (it == entries_.end()) {
+      auto destination = std::make_shared<Destination>(random_());
+      destination->address = original_dst;
+      destination->authority = original_dst.to_string();
+      if (entries_.size() >= settings_.max_entries) {
+        // A pod that scans addresses must not grow this without end; fails closed.
+        destination->state = Destination::State::not_found;
+        destination->unavailable = true;
+        return destination;
+      }
+      it = entries_.emplace(key, Held{std::move(destination), {}}).first;
+      upstream_.subscribe(key, client.name);
+      if (!sweep_.armed()) sweep_.arm(settings_.idle / 4);
+    }
+    it->second.used = loop_.now();
+    return it->second.destination;
+  }
+
+  std::unique_ptr<Directory::Waiter> when_known(const DestinationRef& entry, std::function<void()> ready) {
+    auto waiting = std::make_shared<Waiting>(Waiting{std::move(ready)});
+    if (entry->state == Destination::State::pending) {
+      waiting_[entry.get()].push_back(waiting);
+    } else {
+      call_later({waiting});
+    }
+    return std::make_unique<WaiterHandle>(std::move(waiting));
+  }
+
+  void apply(const LookupKey& key, const ResolutionRef& resolution) override {
+    const auto it = entries_.find(key);
+    if (it == entries_.end() || resolution->state == Destination::State::pending) return;
+    Destination& d = *it->second.destination;
+    d.state = resolution->state;
+    d.unavailable = resolution->unavailable;
+    d.authority = resolution->authority;
+    d.opaque = resolution->opaque;
+    d.labels = resolution->labels;
+    d.server_speaks_first = false;
+    d.balancer.update(resolution->endpoints);
+    if (!resolution->endpoint) {
+      if (d.endpoint) d.endpoint->removed = true;
+      d.endpoint = nullptr;
+    } else if (!d.endpoint || d.endpoint->info != *resolution->endpoint) {
+      if (d.endpoint) d.endpoint->removed = true;
+      d.endpoint = std::make_shared<Endpoint>(*resolution->endpoint);
+    }
+    const auto waiters = waiting_.find(&d);
+    if (waiters == waiting_.end()) return;
+    auto all = std::move(waiters->second);
+    waiting_.erase(waiters);
+    call_later(std::move(all));
+  }
+
+ private:
+  struct Held {
+    DestinationRef destination;
+    Loop::Clock::time_point used;
+  };
+
+  void call_later(std::vector<std::shared_ptr<Waiting>> all) {
+    loop_.defer([all = std::move(all)] {
+      for (const auto& waiting : all) {
+        if (!waiting->ready) continue;
+        const auto ready = std::exchange(waiting->ready, nullptr);
+        ready();
+      }
+    });
+  }
+
+  void forget_idle() {
+    const auto now = loop_.now();
+    for (auto it = entries_.begin(); it != entries_.end();) {
+      // More than our own reference: connections use it.
+      if (it->second.destination.use_count() > 1) it->second.used = now;
+      if (now - it->second.used < settings_.idle) {
+        ++it;
+        continue;
+      }
+      waiting_.erase(it->second.destination.get());
+      upstream_.unsubscribe(it->first);
+      it = entries_.erase(it);
+    }
+    if (!entries_.empty()) sweep_.arm(settings_.idle / 4);
+  }
+
+  const Settings settings_;
+  const Upstream upstream_;
+  Loop& loop_;
+  std::unordered_map<LookupKey, Held, KeyHash> entries_;
+  std::unordered_map<const Destination*, std::vector<std::shared_ptr<Waiting>>> waiting_;
+  std::mt19937_64 random_{std::random_device{}()};
+  Timer sweep_;
+};
+
+class TableDirectory final : public Directory {
+ public:
+  explicit TableDirectory(std::shared_ptr<Table> table) : table_(std::move(table)) {}
+  DestinationRef lookup(const Pod& client, const SocketAddress& original_dst) override {
+    return table_->lookup(client, original_dst);
+  }
+  std::unique_ptr<Waiter> when_known(DestinationRef entry, std::function<void()> ready) override {
+    return table_->when_known(entry, std::move(ready));
+  }
+
+ private:
+  std::shared_ptr<Table> table_;
+};
+
+}  // namespace
+
+MadeDirectory make_worker_directory(Loop& loop, WorkerDirectory::Settings settings,
+                                    WorkerDirectory::Upstream upstream) {
+  auto table = std::make_shared<Table>(loop, settings, std::move(upstream));
+  return {std::make_unique<TableDirectory>(table), table};
+}
+
+}  // namespace heddle::proxy
