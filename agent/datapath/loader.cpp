@@ -59,7 +59,7 @@ Result<> reuse(bpf_map* map, const Fd& fd, const std::string& name) {
     return make_error(Errc::unsupported,
                       "pinned map " + name +
                           " has another layout than this agent's; run the agent version that "
-                          "made it, or `heddle-agent uninstall` it first");
+                          "made it, or `heddle-agent --uninstall` it first");
   }
   if (bpf_map__reuse_fd(map, fd.get()) != 0) return make_errno(errno, "cannot reuse pinned map " + name);
   return {};

@@ -65,7 +65,7 @@ Result<> check_versions(const std::string& folder) {
     return make_error(
         Errc::already_exists,
         folder + " holds pins of layout " + name + ", this agent knows " + own +
-            "; run `heddle-agent uninstall` of the version that made them (pods of this node are "
+            "; run `heddle-agent --uninstall` of the version that made them (pods of this node are "
             "unmeshed until they are enrolled again), or choose another --pin-folder");
   }
   return {};
