@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/bpf/fixture.h"
 
+#include <bpf/bpf.h>
+
+#include "agent/datapath/pins.h"
 #include "base/io/cgroup.h"
 #include "base/io/netns.h"
 
@@ -87,6 +90,19 @@ std::string DatapathTest::counts_text() const {
             std::string(verdict_name(static_cast<heddle_verdict>(i))) + "=" + std::to_string(counts[i]) + " ";
       }
     }
+  }
+  return out;
+}
+
+int DatapathTest::map_entries(const std::string& name) const {
+  const Fd map(bpf_obj_get((version_folder(options().pin_folder) + "/maps/" + name).c_str()));
+  std::array<char, 64> key{};
+  std::array<char, 64> next{};
+  int out = 0;
+  for (const void* from = nullptr; bpf_map_get_next_key(map.get(), from, next.data()) == 0;
+       from = key.data()) {
+    key = next;
+    ++out;
   }
   return out;
 }

@@ -46,6 +46,8 @@ class DatapathTest : public ::testing::Test {
   }
   std::uint64_t count(heddle_verdict verdict) const { return count(verdict, pod_.id); }
   std::string counts_text() const;
+  // Number of entries of a pinned map.
+  int map_entries(const std::string& name) const;
 
   test::TestBpffs bpffs_;
   test::TestCgroup cgroup_;

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <bpf/bpf.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,18 +15,6 @@ namespace heddle::agent {
 namespace {
 
 using namespace heddle::test;
-
-int entries_of(const std::string& map_pin) {
-  const Fd map(bpf_obj_get(map_pin.c_str()));
-  char key[64] = {};
-  char next[64] = {};
-  int out = 0;
-  for (const void* from = nullptr; bpf_map_get_next_key(map.get(), from, next) == 0; from = key) {
-    std::copy(std::begin(next), std::end(next), std::begin(key));
-    ++out;
-  }
-  return out;
-}
 
 class Lifecycle : public DatapathTest {
  protected:
@@ -81,9 +68,9 @@ TEST_F(Lifecycle, LeavesNothingOfARemovedPod) {
   ASSERT_TRUE(datapath_->remove(pod_)) << "twice is once";
   EXPECT_NE(::access(netns_pin().c_str(), F_OK), 0);
   for (const char* map : {"pods", "addresses", "listeners", "connects", "clients"}) {
-    EXPECT_EQ(entries_of(versioned() + "/maps/" + map), 0) << map;
+    EXPECT_EQ(map_entries(map), 0) << map;
   }
-  EXPECT_EQ(entries_of(versioned() + "/maps/verdicts"), 1) << "only those of pod id 0";
+  EXPECT_EQ(map_entries("verdicts"), 1) << "only those of pod id 0";
   EXPECT_TRUE(datapath_->pods().empty());
   const Fd app = app_->make(AF_INET);
   listen_on(app, "0.0.0.0:80");
@@ -136,11 +123,10 @@ TEST_F(Lifecycle, RefusesAListenerOfAnotherNetnsAndLeavesNothingBehind) {
 TEST_F(Lifecycle, UndoesAPrepareThatFailsHalfway) {
   enrol();
   ASSERT_TRUE(datapath_->remove(pod_));
-  const int not_a_netns = bpffs_.path().empty() ? -1 : outbound_.get();
-  EXPECT_FALSE(datapath_->prepare(pod_, not_a_netns, inbound_.get()));
+  EXPECT_FALSE(datapath_->prepare(pod_, outbound_.get() /* no netns */, inbound_.get()));
   EXPECT_TRUE(datapath_->pods().empty());
-  EXPECT_EQ(entries_of(versioned() + "/maps/addresses"), 0);
-  EXPECT_EQ(entries_of(versioned() + "/maps/listeners"), 0);
+  EXPECT_EQ(map_entries("addresses"), 0);
+  EXPECT_EQ(map_entries("listeners"), 0);
 }
 
 TEST_F(Lifecycle, FollowsAChangeOfAddressesAndOfTheId) {
@@ -153,7 +139,7 @@ TEST_F(Lifecycle, FollowsAChangeOfAddressesAndOfTheId) {
   pod_.id = 11;
   enrol_again();
   EXPECT_TRUE(datapath_->verify(pod_, pod_netns_.get()));
-  EXPECT_EQ(entries_of(versioned() + "/maps/listeners"), 1);
+  EXPECT_EQ(map_entries("listeners"), 1);
   capture(app_->make(AF_INET), "10.96.0.10:80");
   EXPECT_EQ(connect_to(neighbour_->make(AF_INET), "10.77.0.44:80"), 0) << counts_text();
   EXPECT_TRUE(accept_from(inbound_)) << counts_text();

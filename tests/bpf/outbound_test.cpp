@@ -319,6 +319,7 @@ TEST_F(Outbound, RecoversEveryDestinationOfManyConnectionsAtOnce) {
     }
   }
   EXPECT_EQ(right, rounds * at_once) << counts_text();
+  EXPECT_EQ(map_entries("connects"), 0) << "each accepted connection takes its entry along";
 }
 
 }  // namespace
