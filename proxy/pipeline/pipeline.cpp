@@ -33,7 +33,7 @@ Pipeline::Pipeline(Worker& worker, PodRef owner, SocketAddress client, std::uniq
 
 Pipeline::~Pipeline() {
   if (client_) client_->set_events(nullptr);
-  if (upstream_) upstream_->stream->set_events(nullptr);
+  if (upstream_ && upstream_->stream) upstream_->stream->set_events(nullptr);
   for (TcpSeries* series : {client_series_.get(), upstream_series_.get()}) {
     if (series == nullptr) continue;
     series->open_connections.sub(1);
@@ -165,7 +165,7 @@ void Pipeline::replace_client(std::unique_ptr<Stream> stream) {
 
 void Pipeline::drop_upstream() {
   opening_.reset();
-  if (!upstream_) return;
+  if (!upstream_ || !upstream_->stream) return;  // none, or the relay has it
   upstream_->stream->set_events(nullptr);
   upstream_->stream->reset();
   upstream_.reset();

@@ -37,11 +37,13 @@ iovec vec(std::string_view bytes) {
 bool run_until(Loop& loop, const std::function<bool()>& condition) {
   const auto end = Loop::Clock::now() + std::chrono::seconds(5);
   Timer timer(loop, [&] { loop.stop(); });
-  while (!condition() && Loop::Clock::now() < end) {
+  bool holds = condition();
+  while (!holds && Loop::Clock::now() < end) {
     timer.arm(std::chrono::milliseconds(1));
     loop.run();
+    holds = condition();
   }
-  return condition();
+  return holds;
 }
 
 struct Reader : StreamEvents {
