@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include "proxy/telemetry/exposition.h"
+
 namespace heddle::proxy {
 namespace {
 
@@ -154,6 +156,17 @@ std::uint64_t Recorder::dropped() const {
 }
 std::uint64_t Recorder::logged() const {
   return impl_->shared->logged.load();
+}
+
+std::function<std::string(MetricsRegistry::Format)> Recorder::collector() const {
+  return [shared = impl_->shared](MetricsRegistry::Format format) {
+    Exposition out;
+    out.add("access_log_lines_total", "Lines written to the access log", Exposition::Type::counter, "",
+            shared->logged.load());
+    out.add("access_log_dropped_total", "Records that found the queue of the access log and of taps full",
+            Exposition::Type::counter, "", shared->dropped.load());
+    return out.write(format);
+  };
 }
 
 std::unique_ptr<Recorder::Queue> Recorder::make_queue() {

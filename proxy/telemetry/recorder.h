@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "proxy/telemetry/registry.h"
 #include "proxy/telemetry/telemetry.h"
 
 namespace heddle::proxy {
@@ -59,6 +60,8 @@ class Recorder {
   bool recording() const { return listeners_.load(std::memory_order_relaxed) != 0; }
   std::uint64_t dropped() const;
   std::uint64_t logged() const;
+  // access_log_lines_total and access_log_dropped_total, for a registry that may outlive this.
+  std::function<std::string(MetricsRegistry::Format)> collector() const;
 
   // A producer's queue; each belongs to one thread.
   class Queue {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -89,7 +90,8 @@ struct MetricsRegistry::Impl {
   std::mutex mutex;   // of the two lists
   std::mutex scrape;  // held by the one scrape that runs
   std::vector<std::shared_ptr<Table>> tables;
-  std::vector<std::function<std::string()>> collectors;
+  std::vector<std::function<std::string(Format)>> collectors;
+  std::set<const Recorder*> recorders;  // whose collectors are among them
 };
 
 namespace {
@@ -193,11 +195,13 @@ std::unique_ptr<Telemetry> MetricsRegistry::make_telemetry(Recorder* recorder) {
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->tables.push_back(table);
+    if (recorder && impl_->recorders.insert(recorder).second)
+      impl_->collectors.push_back(recorder->collector());
   }
   return std::make_unique<ThreadTelemetry>(std::move(table), impl_->settings.max_series, recorder);
 }
 
-void MetricsRegistry::add_collector(std::function<std::string()> collector) {
+void MetricsRegistry::add_collector(std::function<std::string(Format)> collector) {
   const std::lock_guard lock(impl_->mutex);
   impl_->collectors.push_back(std::move(collector));
 }
@@ -208,7 +212,7 @@ std::string MetricsRegistry::expose(Format format) {
 
 std::string MetricsRegistry::expose(Format format, Clock::time_point now) {
   std::vector<std::shared_ptr<Table>> tables;
-  std::vector<std::function<std::string()>> collectors;
+  std::vector<std::function<std::string(Format)>> collectors;
   {
     const std::lock_guard lock(impl_->mutex);
     tables = impl_->tables;
@@ -261,7 +265,7 @@ std::string MetricsRegistry::expose(Format format, Clock::time_point now) {
   out.add("proxy_metrics_series_overflow_total", "Look-ups that got the overflow series", Type::counter, "",
           overflows);
   std::string text = out.write(format);
-  for (const auto& collector : collectors) text.append(collector());
+  for (const auto& collector : collectors) text.append(collector(format));
   text.append(process_metrics(format));
   if (format == Format::open_metrics) text.append("# EOF\n");
   return text;

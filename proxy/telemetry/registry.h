@@ -35,11 +35,11 @@ class MetricsRegistry {
   // nothing.
   std::unique_ptr<Telemetry> make_telemetry(Recorder* recorder = nullptr);
 
-  // Called at each scrape, on the scraping thread, and appended: text in the exposition format, families
-  // complete.
-  void add_collector(std::function<std::string()> collector);
-
   enum class Format : std::uint8_t { prometheus, open_metrics };
+
+  // Called at each scrape, on the scraping thread, and appended: families complete, in that format.
+  void add_collector(std::function<std::string(Format)> collector);
+
   // The whole exposition: text format 0.0.4 or OpenMetrics 1.0.0. Also drops what was idle for too long.
   std::string expose(Format format, std::chrono::steady_clock::time_point now);
   std::string expose(Format format);

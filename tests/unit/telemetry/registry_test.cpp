@@ -129,8 +129,9 @@ TEST(Registry, ShowsOtherFamiliesAndTheProcess) {
       ->add(2);
   telemetry->gauge("proxy_build_info", "The build", render_label("version", "1"))->set(1);
   telemetry->histogram("detect_seconds", "Detection", {0.001, 0.1}, "")->observe(0.05);
-  registry.add_collector(
-      [] { return std::string("# HELP extra_total More\n# TYPE extra_total counter\nextra_total 5\n"); });
+  registry.add_collector([](Format) {
+    return std::string("# HELP extra_total More\n# TYPE extra_total counter\nextra_total 5\n");
+  });
   const auto text = registry.expose(Format::prometheus);
   EXPECT_EQ(value(text, "outbound_tcp_protocol_connections_total{protocol=\"http/1\"}"), 2) << text;
   EXPECT_EQ(value(text, "detect_seconds_bucket{le=\"0.1\"}"), 1);
