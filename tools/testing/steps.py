@@ -199,8 +199,8 @@ def compile_header(settings, header, commands):
 
 EXPECTED_FILES = {
     "heddle": ["/usr/bin/heddle"],
-    "heddle-agent": ["/usr/libexec/heddle/heddle-agent", "/usr/libexec/heddle/heddle-proxy",
-                     "/usr/libexec/heddle/heddle-control"],
+    "heddle-agent": ["/usr/bin/heddle-agent", "/usr/bin/heddle-proxy",
+                     "/usr/bin/heddle-control"],
     "heddle-cni": ["/usr/lib/cni/heddle-cni"],
 }
 
