@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/listen/agent_link.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/node.pb.h"
+#include "proxy/program/drain.h"
+#include "tests/unit/proxy_core/rig.h"
+
+namespace heddle::proxy {
+namespace {
+
+// A lane that listens to nothing and remembers; it answers when the test says so.
+struct FakeLane final : Lane {
+  std::vector<std::string> calls;
+  std::vector<std::function<void(const std::string&)>> unanswered;
+  bool answer_at_once = true;
+  std::vector<Fd> got;
+  std::function<void()> empty;
+  void upsert(PodRef pod, std::shared_ptr<PodListeners> listeners,
+              std::function<void(const std::string&)> done) override {
+    calls.push_back("upsert " + std::to_string(pod->id) + (listeners ? " with listeners" : ""));
+    answer_at_once ? done("") : unanswered.push_back(std::move(done));
+  }
+  void remove(std::uint32_t id, std::uint64_t) override { calls.push_back("remove " + std::to_string(id)); }
+  void sockets(std::uint32_t pod_id, bool, std::vector<Fd> sockets, std::string error) override {
+    calls.push_back("sockets " + std::to_string(pod_id) + " " + std::to_string(sockets.size()) + error);
+    for (Fd& each : sockets) got.push_back(std::move(each));
+  }
+  void agent_ready() override { calls.push_back("ready"); }
+  void drain(std::function<void()> done) override {
+    calls.push_back("drain");
+    empty = std::move(done);
+  }
+  void cut(std::function<void(std::size_t)> done) override {
+    calls.push_back("cut");
+    done(3);
+  }
+};
+
+struct Observed final : LinkObserver {
+  std::vector<std::string> calls;
+  void pod_upserted(const PodRef& pod) override { calls.push_back("upserted " + std::to_string(pod->id)); }
+  void pod_removed(const PodRef& pod) override { calls.push_back("removed " + std::to_string(pod->id)); }
+  void certificate(AgentCertificate each) override { calls.push_back("certificate " + each.identity); }
+  void agent_ready() override { calls.push_back("ready"); }
+  void snapshot_served() override { calls.push_back("served"); }
+  void drain(std::chrono::seconds grace) override {
+    calls.push_back("drain " + std::to_string(grace.count()));
+  }
+};
+
+struct AgentLinkTest : testing::Test {
+  AgentLinkTest() {
+    char name[] = "/tmp/heddle-link-XXXXXX";
+    folder = ::mkdtemp(name);
+    path = folder + "/proxy.sock";
+    listen();
+    AgentLink::Options options;
+    options.socket_path = path;
+    options.version = "test";
+    options.agent_uid = ::getuid();
+    options.backoff = {std::chrono::milliseconds(1), std::chrono::milliseconds(5), 0};
+    link = std::make_unique<AgentLink>(loop, options, observed);
+    link->serve_lanes({&lanes[0], &lanes[1]});
+  }
+  ~AgentLinkTest() override {
+    link.reset();
+    ::unlink(path.c_str());
+    ::rmdir(folder.c_str());
+  }
+  void listen() {
+    auto made = listen_unix(path, 0600, true);
+    ASSERT_TRUE(made) << made.error().message();
+    listener = std::move(*made);
+  }
+  bool run_until(const std::function<bool()>& condition) {
+    const auto end = Loop::Clock::now() + std::chrono::seconds(5);
+    Timer timer(loop, [&] { loop.stop(); });
+    bool holds = condition();
+    while (!holds && Loop::Clock::now() < end) {
+      timer.arm(std::chrono::milliseconds(1));
+      loop.run();
+      holds = condition();
+    }
+    return holds;
+  }
+  // The agent's side.
+  void accept() {
+    ASSERT_TRUE(run_until([&] {
+      auto got = accept_unix(listener, true);
+      if (got) agent = std::move(*got);
+      return static_cast<bool>(got);
+    })) << "the proxy does not connect";
+  }
+  node::FromProxy next() {
+    node::FromProxy message;
+    descriptors.clear();
+    EXPECT_TRUE(run_until([&] {
+      auto got = receive_unix(agent.get());
+      if (!got) return false;
+      descriptors = std::move(got->fds);
+      return message.ParseFromString(got->bytes);
+    })) << "the proxy says nothing";
+    return message;
+  }
+  void say(const node::ToProxy& message, const std::vector<int>& fds = {}) {
+    auto sent = send_unix(agent.get(), message.SerializeAsString(), fds);
+    ASSERT_TRUE(sent) << sent.error().message();
+  }
+  node::Pod pod(std::uint32_t id, std::uint64_t generation = 1) {
+    node::Pod out;
+    out.set_id(id);
+    out.set_netns_cookie(1000 + id);
+    out.set_generation(generation);
+    out.set_namespace_("shop");
+    out.set_name("web-" + std::to_string(id));
+    out.set_identity("web.shop.serviceaccount.identity.heddle.cluster.local");
+    out.add_ips("127.0.0." + std::to_string(id));
+    out.set_outbound_port(4140);
+    out.set_inbound_port(4143);
+    out.set_interception(node::EBPF);
+    return out;
+  }
+  void upsert(const node::Pod& pod, bool with_listeners = true) {
+    node::ToProxy message;
+    *message.mutable_pod_upsert()->mutable_pod() = pod;
+    say(message, with_listeners ? std::vector<int>{outbound.listener.get(), inbound.listener.get()}
+                                : std::vector<int>{});
+  }
+  void snapshot_end() {
+    node::ToProxy message;
+    message.mutable_snapshot_end()->set_pods(1);
+    say(message);
+  }
+  void welcome() {
+    accept();
+    EXPECT_EQ(next().hello().version(), "test");
+    EXPECT_TRUE(next().has_held_end());
+    node::ToProxy message;
+    message.mutable_welcome()->set_node_name("n1");
+    say(message);
+  }
+
+  std::string folder, path;
+  Loop loop;
+  Fd listener, agent;
+  std::vector<Fd> descriptors;
+  FakeLane lanes[2];
+  Observed observed;
+  test::Server outbound, inbound;
+  std::unique_ptr<AgentLink> link;
+};
+
+TEST_F(AgentLinkTest, AcknowledgesAPodOnlyWhenEveryWorkerListens) {
+  lanes[1].answer_at_once = false;
+  link->start();
+  welcome();
+  upsert(pod(1, 7));
+  snapshot_end();
+  ASSERT_TRUE(run_until([&] { return lanes[1].unanswered.size() == 1; }));
+  EXPECT_FALSE(receive_unix(agent.get())) << "acknowledged too early";
+  lanes[1].unanswered[0]("");
+  const auto ack = next();
+  EXPECT_EQ(ack.pod_ack().id(), 1u);
+  EXPECT_EQ(ack.pod_ack().generation(), 7u);
+  EXPECT_EQ(ack.pod_ack().error(), "");
+  EXPECT_EQ(next().snapshot_ack().pods(), 1u);
+  EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"upsert 1 with listeners", "ready"}));
+  EXPECT_EQ(observed.calls, (std::vector<std::string>{"upserted 1", "ready", "served"}));
+}
+
+TEST_F(AgentLinkTest, TellsTheAgentWhyAPodIsNotServed) {
+  link->start();
+  welcome();
+  auto broken = pod(1);
+  broken.set_default_inbound_policy("everybody");
+  upsert(broken);
+  EXPECT_NE(next().pod_ack().error().find("everybody"), std::string::npos);
+  upsert(pod(2), false);
+  EXPECT_NE(next().pod_ack().error().find("no listeners"), std::string::npos);
+  // A descriptor that does not listen.
+  test::Server other;
+  const Fd plain(::socket(AF_INET, SOCK_STREAM, 0));
+  node::ToProxy message;
+  *message.mutable_pod_upsert()->mutable_pod() = pod(3);
+  say(message, {other.listener.get(), plain.get()});
+  EXPECT_NE(next().pod_ack().error().find("not a listening socket"), std::string::npos);
+  EXPECT_EQ(link->pods(), 0u);
+}
+
+TEST_F(AgentLinkTest, GivesANewAgentTheListenersBack) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  upsert(pod(2));
+  snapshot_end();
+  for (int i = 0; i < 3; ++i) next();
+  agent.reset();
+  listener.reset();
+  listen();
+  accept();
+  EXPECT_TRUE(next().has_hello());
+  for (const std::uint32_t id : {1u, 2u}) {
+    const auto held = next();
+    EXPECT_EQ(held.held().pod().id(), id);
+    EXPECT_EQ(held.held().pod().netns_cookie(), 1000 + id);
+    EXPECT_EQ(held.held().pod().identity(), pod(id).identity());
+    ASSERT_EQ(descriptors.size(), 2u);
+    int listening = 0;
+    socklen_t size = sizeof listening;
+    ::getsockopt(descriptors[0].get(), SOL_SOCKET, SO_ACCEPTCONN, &listening, &size);
+    EXPECT_EQ(listening, 1);
+  }
+  EXPECT_EQ(next().held_end().pods(), 2u);
+  // The same pods again change nothing for the workers; what the new agent does not know of is gone.
+  lanes[0].calls.clear();
+  upsert(pod(1, 2));
+  snapshot_end();
+  EXPECT_EQ(next().pod_ack().generation(), 2u);
+  EXPECT_EQ(next().snapshot_ack().pods(), 1u);
+  EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"upsert 1", "remove 2", "ready"}));
+}
+
+TEST_F(AgentLinkTest, GivesSocketsToTheWorkerThatAskedAndSpreadsGifts) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  next(), next();
+  link->request_sockets(1, 1, false, 2);
+  const auto request = next();
+  EXPECT_EQ(request.socket_request().pod_id(), 1u);
+  EXPECT_EQ(request.socket_request().count(), 2u);
+  const Fd one(::socket(AF_INET, SOCK_STREAM, 0)), other(::socket(AF_INET, SOCK_STREAM, 0));
+  node::ToProxy message;
+  message.mutable_sockets()->set_pod_id(1);
+  message.mutable_sockets()->set_request(request.socket_request().request());
+  say(message, {one.get(), other.get()});
+  ASSERT_TRUE(run_until([&] { return lanes[1].got.size() == 2; }));
+  message.mutable_sockets()->set_request(0);
+  say(message, {one.get(), other.get()});
+  ASSERT_TRUE(run_until([&] { return lanes[1].got.size() == 3 && lanes[0].got.size() == 1; }));
+}
+
+TEST_F(AgentLinkTest, PassesCertificatesAndRequestsOn) {
+  link->start();
+  welcome();
+  snapshot_end();
+  EXPECT_TRUE(next().has_snapshot_ack());
+  std::thread other([&] { link->request("web.id", 4, "csr"); });
+  const auto request = next();
+  other.join();
+  EXPECT_EQ(request.certify_request().identity(), "web.id");
+  EXPECT_EQ(request.certify_request().csr(), "csr");
+  node::ToProxy message;
+  message.mutable_certificate()->set_identity("web.id");
+  message.mutable_certificate()->set_leaf("der");
+  say(message);
+  EXPECT_TRUE(run_until([&] { return observed.calls.back() == "certificate web.id"; }));
+}
+
+TEST_F(AgentLinkTest, ForgetsARemovedPodOnlyByItsCookie) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  next(), next();
+  node::ToProxy message;
+  message.mutable_pod_remove()->set_id(1);
+  message.mutable_pod_remove()->set_netns_cookie(5);
+  say(message);
+  message.mutable_pod_remove()->set_netns_cookie(1001);
+  say(message);
+  ASSERT_TRUE(run_until([&] { return link->pods() == 0; }));
+  EXPECT_EQ(lanes[0].calls.back(), "remove 1");
+}
+
+TEST_F(AgentLinkTest, SurvivesGarbageAndUnknownMessages) {
+  link->start();
+  welcome();
+  ASSERT_TRUE(send_unix(agent.get(), "\xff\xff\xff garbage"));
+  ASSERT_TRUE(send_unix(agent.get(), std::string("\xfa\x3e\x00", 3)));  // a field of the future
+  upsert(pod(1));
+  EXPECT_EQ(next().pod_ack().id(), 1u);
+}
+
+TEST_F(AgentLinkTest, DrainsWhenTheAgentSaysSoAndCutsWhatIsLeft) {
+  std::size_t cut = 0;
+  bool done = false;
+  Drain drain(loop, {&lanes[0], &lanes[1]}, [&](std::size_t connections) {
+    cut = connections;
+    done = true;
+    link->send_drained(static_cast<std::uint32_t>(connections));
+  });
+  link->start();
+  welcome();
+  node::ToProxy message;
+  message.mutable_drain()->set_grace_seconds(9);
+  say(message);
+  ASSERT_TRUE(run_until([&] { return !observed.calls.empty() && observed.calls.back() == "drain 9"; }));
+  drain.begin(std::chrono::milliseconds(20));
+  lanes[0].empty();
+  ASSERT_TRUE(run_until([&] { return done; }));
+  EXPECT_EQ(cut, 6u);
+  EXPECT_EQ(next().drained().connections_cut(), 6u);
+}
+
+TEST_F(AgentLinkTest, TrustsNobodyButTheAgentsUser) {
+  AgentLink::Options options;
+  options.socket_path = path;
+  options.agent_uid = ::getuid() + 1;
+  options.backoff = {std::chrono::milliseconds(1), std::chrono::milliseconds(2), 0};
+  AgentLink other(loop, options, observed);
+  other.serve_lanes({&lanes[0]});
+  other.start();
+  accept();
+  run_until([n = 0]() mutable { return ++n > 5; });
+  auto got = receive_unix(agent.get());
+  ASSERT_FALSE(got) << "it spoke to a stranger";
+}
+
+}  // namespace
+}  // namespace heddle::proxy
