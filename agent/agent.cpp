@@ -200,6 +200,28 @@ Result<> Agent::open_proxy_link() {
   return parts_->links->listen();
 }
 
+Result<> Agent::open_admin() {
+  Parts* parts = parts_.get();
+  parts_->drops = std::make_unique<DropLog>(parts_->loop, parts_->enrolment->registry());
+  parts_->pages = std::make_unique<AdminPages>(
+      AdminPages::Subjects{options_.node_name, *parts_->enrolment, parts_->interception, *parts_->links,
+                           *parts_->certificates, *parts_->store, *parts_->drops, parts_->ready});
+  // A pod's annotation may open eBPF later.
+  parts_->drops->watch(parts_->interception.datapath());
+  parts_->drops_timer = parts_->loop.every(std::chrono::milliseconds(1000),
+                                           [parts] { parts->drops->watch(parts->interception.datapath()); });
+  parts_->admin = std::make_unique<HttpServer>(
+      parts_->loop, [parts](const HttpRequest& request) { return parts->pages->admin(request); });
+  if (auto listening = parts_->admin->listen_unix(parts_->folder + "/admin.sock"); !listening)
+    return listening;
+  if (options_.http_address.empty()) return {};
+  auto address = SocketAddress::parse(options_.http_address);
+  if (!address) return make_error(Errc::invalid_argument, "--http-address: " + address.error().message());
+  parts_->http = std::make_unique<HttpServer>(
+      parts_->loop, [parts](const HttpRequest& request) { return parts->pages->open(request); });
+  return parts_->http->listen_tcp(*address);
+}
+
 Result<> Agent::start() {
   if (auto limit = raise_fd_limit(); !limit) {
     spdlog::warn("cannot raise the limit of descriptors error=\"{}\"", limit.error().message());
@@ -209,6 +231,7 @@ Result<> Agent::start() {
   if (auto done = open_interception(); !done) return done;
   if (auto done = open_enrolment(); !done) return done;
   if (auto done = open_proxy_link(); !done) return done;
+  if (auto done = open_admin(); !done) return done;
   parts_->signals = parts_->loop.on_signals({SIGTERM, SIGINT}, [this](int signal) {
     spdlog::info("stopping signal={} note=\"redirections, listeners' escrow and state stay in place\"",
                  signal);
@@ -246,6 +269,7 @@ void Agent::recovered() {
       return entry.second.spec.meshed && entry.second.mode == Mode::ebpf;
     });
     if (parts_->interception.node_choice().mode == Mode::iptables && !ebpf_used) {
+      parts_->drops->watch(nullptr);
       parts_->interception.retire_datapath();
     }
     if (auto opened = open_doors(); !opened) {
@@ -266,10 +290,12 @@ Result<> Agent::open_doors() {
       [parts](CniCall call, Fd netns, CniServer::Reply reply) {
         parts->enrolment->handle(std::move(call), std::move(netns), std::move(reply));
       },
-      [](const CniCall& call, const CniAnswer& answer, std::chrono::microseconds took) {
+      [parts](const CniCall& call, const CniAnswer& answer, std::chrono::microseconds took) {
+        parts->pages->count(call, answer, took);
         spdlog::log(answer.code == CniCode::ok ? spdlog::level::debug : spdlog::level::warn,
-                    "cni command={} container={} code={} took_us={} msg=\"{}\"", to_string(call.command),
-                    call.container_id, static_cast<unsigned>(answer.code), took.count(), answer.msg);
+                    "cni command={} container={} code={} took_us={} msg=\"{}\" details=\"{}\"",
+                    to_string(call.command), call.container_id, static_cast<unsigned>(answer.code),
+                    took.count(), answer.msg, answer.details);
       });
   return parts_->cni->listen();
 }

@@ -26,6 +26,7 @@ class Agent {
   Result<> open_interception();
   Result<> open_enrolment();
   Result<> open_proxy_link();
+  Result<> open_admin();
   void recover();
   void recovered();
   Result<> open_doors();

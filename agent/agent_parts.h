@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "agent/admin/drops.h"
+#include "agent/admin/http_server.h"
+#include "agent/admin/pages.h"
 #include "agent/agent.h"
 #include "agent/cni/server.h"
 #include "agent/enrolment.h"
@@ -29,7 +32,12 @@ struct Agent::Parts {
   std::unique_ptr<Enrolment> enrolment;
   std::unique_ptr<CertificateRequests> certificates;
   std::unique_ptr<ProxyLinks> links;
+  std::unique_ptr<DropLog> drops;
+  std::unique_ptr<AdminPages> pages;
+  std::unique_ptr<HttpServer> admin;
+  std::unique_ptr<HttpServer> http;
   std::unique_ptr<CniServer> cni;
+  std::unique_ptr<Loop::Handle> drops_timer;
   std::unique_ptr<Loop::Handle> signals;
   std::unique_ptr<Loop::Handle> held_deadline;
 };

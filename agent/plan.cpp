@@ -110,7 +110,9 @@ Progress after(Progress progress, Step step, const Goal& goal) {
       progress.prepared = true;
       progress.applied_generation = goal.generation;
       break;
-    case Step::enrol: progress.enrolled = true; break;
+    case Step::enrol:
+      progress.enrolled = true;
+      break;
     case Step::install:
       progress.installed = true;
       progress.applied_generation = goal.generation;

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/pods/pod_spec.h"
+
+#include <gtest/gtest.h>
+
+namespace heddle::agent {
+namespace {
+
+SandboxFacts facts() {
+  SandboxFacts out;
+  out.container_id = "c1";
+  out.pod_namespace = "shop";
+  out.pod_name = "web-1";
+  out.attachments.push_back({"eth0", "net", {*IpAddress::parse("10.1.0.5")}});
+  return out;
+}
+
+TEST(PodSpec, OfAPodTheSourceDoesNotKnowFollowsTheDefault) {
+  NodeFacts node;
+  EXPECT_FALSE(describe(facts(), node).meshed);
+  node.inject_unknown_pods = true;
+  const auto spec = describe(facts(), node);
+  EXPECT_TRUE(spec.meshed);
+  EXPECT_EQ(spec.identity, "default.shop.serviceaccount.identity.heddle.cluster.local");
+}
+
+TEST(PodSpec, OfAKnownPodFollowsItsAnnotationsOnly) {
+  NodeFacts node;
+  node.inject_unknown_pods = true;
+  auto known = facts();
+  known.source.emplace();
+  known.source->service_account = "web";
+  EXPECT_FALSE(describe(known, node).meshed);
+  known.source->namespace_annotations["linkerd.io/inject"] = "enabled";
+  const auto spec = describe(known, node);
+  EXPECT_TRUE(spec.meshed);
+  EXPECT_EQ(spec.identity, "web.shop.serviceaccount.identity.heddle.cluster.local");
+  known.source->annotations["linkerd.io/inject"] = "disabled";
+  EXPECT_FALSE(describe(known, node).meshed);
+}
+
+TEST(PodSpec, TakesTheRuntimesAnnotationsWhileTheSourceIsSilent) {
+  auto silent = facts();
+  silent.annotations["linkerd.io/inject"] = "enabled";
+  EXPECT_TRUE(describe(silent, {}).meshed);
+}
+
+TEST(PodSpec, JoinsAddressesFromEverywhereWithoutThoseThatNameNoPod) {
+  auto from = facts();
+  from.netns_addresses = {*IpAddress::parse("fe80::1"), *IpAddress::parse("10.1.0.5"),
+                          *IpAddress::parse("fd00::5")};
+  from.source.emplace();
+  from.source->ips = {*IpAddress::parse("10.1.0.6"), *IpAddress::parse("127.0.0.1")};
+  const auto spec = describe(from, {});
+  EXPECT_EQ(spec.addresses.size(), 3u);
+  EXPECT_TRUE(spec.has_ipv4());
+  EXPECT_TRUE(spec.has_ipv6());
+}
+
+TEST(PodSpec, WithoutAnyAddressIsNotMeshedAndSaysWhy) {
+  auto bare = facts();
+  bare.attachments.clear();
+  bare.annotations["linkerd.io/inject"] = "enabled";
+  const auto spec = describe(bare, {});
+  EXPECT_FALSE(spec.meshed);
+  EXPECT_NE(spec.reason.find("no address"), std::string::npos);
+}
+
+TEST(PodSpec, OfABareContainerIsNamedByItsContainer) {
+  SandboxFacts bare;
+  bare.container_id = "abc";
+  const auto spec = describe(bare, {});
+  EXPECT_EQ(spec.ns, "default");
+  EXPECT_EQ(spec.name, "abc");
+  EXPECT_EQ(spec.uid, "abc");
+}
+
+}  // namespace
+}  // namespace heddle::agent
