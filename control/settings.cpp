@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <map>
 
 #ifndef HEDDLE_VERSION
 #error "HEDDLE_VERSION is defined by control/CMakeLists.txt"
@@ -34,14 +35,16 @@ CLI::Option* flag(CLI::App& app, const std::string& name, std::string& value, co
 
 // "24h", "90m", "20s", or seconds.
 CLI::Option* duration(CLI::App& app, const std::string& name, std::chrono::seconds& value,
-                      const std::string& help) {
+                      const std::string& help, long least = 0) {
   static const std::map<std::string, long> units = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+  constexpr long ten_years = 3650L * 86400;
   return app
       .add_option_function<long>(
           "--" + name, [&value](const long& s) { value = std::chrono::seconds(s); }, help)
       ->envname(env_name(name))
-      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE, "DURATION"))
-      ->check(CLI::Range(0L, 3650L * 86400))
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE).description(""))
+      ->check(CLI::Range(least, ten_years).description(""))
+      ->type_name("DURATION")
       ->default_str(std::to_string(value.count()) + "s");
 }
 
@@ -60,7 +63,7 @@ void add_flags(CLI::App& app, Settings& s) {
   flag(app, "identity-issuer-certificate", s.issuer_certificate, "PEM file: issuer, then its intermediates");
   flag(app, "identity-issuer-key", s.issuer_key, "PEM file: the issuer's unencrypted key");
   flag(app, "trust-anchors", s.trust_anchors, "PEM file: the roots; these three together or none of them");
-  duration(app, "issuance-lifetime", s.issuance_lifetime, "Life of workloads' certificates");
+  duration(app, "issuance-lifetime", s.issuance_lifetime, "Life of workloads' certificates", 1);
   duration(app, "clock-skew-allowance", s.clock_skew_allowance, "Added to both ends of a certificate's life");
   duration(app, "shutdown-grace", s.shutdown_grace, "How long running calls may take to end");
   flag(app, "log-level", s.log_level, "trace, debug, info, warn, error, off");

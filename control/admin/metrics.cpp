@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/admin/metrics.h"
 
+#include <spdlog/fmt/fmt.h>
+
 namespace heddle::control {
 namespace {
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/discovery/messages.h"
 
+#include <algorithm>
+
 namespace heddle::control {
 namespace {
 

@@ -4,12 +4,13 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "base/result.h"
 
 namespace heddle::source {
+
+struct Field;
 
 // One node of a YAML or JSON document, with aliases already replaced by what they name.
 struct Value {
@@ -19,11 +20,16 @@ struct Value {
   int line = 0;         // counted from 1; 0: unknown
   bool quoted = false;  // a scalar that is text whatever it looks like
   std::string scalar;
-  std::vector<Value> items;                           // of a sequence
-  std::vector<std::pair<std::string, Value>> fields;  // of a map, in the file's order; keys are unique
+  std::vector<Value> items;   // of a sequence
+  std::vector<Field> fields;  // of a map, in the file's order; keys are unique
 
   // The field, or nullptr; null for anything but a map.
   const Value* find(std::string_view key) const;
+};
+
+struct Field {
+  std::string key;
+  Value value;
 };
 
 // What one file may ask of the reader. Aliases are expanded, so `nodes` also stops documents that grow

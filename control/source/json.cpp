@@ -27,7 +27,7 @@ Value convert(const json::value& from) {
       to.kind = Value::Kind::map;
       to.fields.reserve(from.get_object().size());
       for (const auto& field : from.get_object()) {
-        to.fields.emplace_back(std::string(field.key()), convert(field.value()));
+        to.fields.push_back({std::string(field.key()), convert(field.value())});
       }
       return to;
     default:

@@ -5,6 +5,7 @@
 #include <yaml-cpp/mark.h>
 #include <yaml-cpp/parser.h>
 
+#include <algorithm>
 #include <sstream>
 #include <unordered_map>
 #include <unordered_set>
@@ -162,7 +163,7 @@ class Builder : public YAML::EventHandler {
       parent.key = std::move(value.scalar);
       parent.has_key = true;
     } else {
-      parent.value.fields.emplace_back(std::move(parent.key), std::move(value));
+      parent.value.fields.push_back({std::move(parent.key), std::move(value)});
       parent.has_key = false;
     }
   }
