@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "proxy/program/memory.h"
 #include "proxy/program/node_proxy.h"
 #include "proxy/program/options.h"
 #include "proxy/sandbox/privileges.h"
@@ -50,6 +51,7 @@ int run(ProgramOptions options) {
   };
   if (!signals) return fail(signals.error());
   if (auto dropped = become_unprivileged(options); !dropped) return fail(dropped.error());
+  return_memory_in_background();
   spdlog::info("starting version={} workers={} run_dir={} open_files={}", HEDDLE_VERSION, options.workers,
                options.run_dir, limit ? *limit : 0);
   NodeProxy proxy(std::move(options));

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <memory>
+#include <span>
+#include <string>
 
 namespace heddle::proxy {
 namespace {
@@ -20,8 +22,9 @@ constexpr const char* allowed[] = {
     "timerfd_gettime", "signalfd4", "splice", "ioctl",
     // files: trust anchors, resolver, time zone, /proc/self for metrics, the admin socket
     "open", "openat", "openat2", "stat", "fstat", "lstat", "newfstatat", "statx", "statfs", "fstatfs",
-    "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getdents64", "lseek", "unlink",
-    "unlinkat", "chmod", "fchmod", "fchmodat", "umask", "getcwd", "fadvise64", "flock",
+    "access", "faccessat", "faccessat2", "readlink", "readlinkat", "getdents64", "lseek", "unlink", "rename",
+    "renameat", "renameat2", "unlinkat", "chmod", "fchmod", "fchmodat", "umask", "getcwd", "fadvise64",
+    "flock",
     // threads, memory, signals, time
     "clone", "clone3", "exit", "exit_group", "futex", "futex_waitv", "set_robust_list", "get_robust_list",
     "rseq", "set_tid_address", "gettid", "getpid", "getppid", "tgkill", "sched_yield", "sched_getaffinity",
@@ -103,6 +106,8 @@ Result<> restrict_system_calls() {
   if (!filter) return make_error(Errc::unsupported, "libseccomp cannot make a filter");
   if (auto added = add_rules(filter.get(), SCMP_ACT_ALLOW, allowed); !added) return added;
   if (auto added = add_rules(filter.get(), SCMP_ACT_KILL_PROCESS, deadly); !added) return added;
+  // Whatever thread a library started already gets it too.
+  seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_TSYNC, 1);
   seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a binary tree: the list is long
   if (const int failed = seccomp_load(filter.get()); failed != 0) {
     return make_errno(-failed, "cannot load the seccomp filter");
