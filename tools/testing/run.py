@@ -48,24 +48,16 @@ def list_tests(settings, chosen):
 
 def run_steps(settings, chosen):
     outcomes = []
-    before = machine.traces()
+    before = machine.cgroup_folders()
     try:
         for step in chosen.values():
             outcomes += step(settings)
-            ended = machine.end_children()
-            if ended:
-                outcomes.append(results.Outcome("clean-up", "processes", results.FAILED, 0,
-                                                "still ran after their test: " + ", ".join(ended)))
     finally:  # on Ctrl-C and on our own mistakes too
-        machine.end_children()
-        left = machine.traces() - before
-        machine.remove_traces(left)
-    still = machine.traces() - before
-    if left:
-        outcomes.append(results.Outcome("clean-up", "traces", results.FAILED, 0, "left behind: " + ", ".join(
-            f"{kind} {name}" for kind, name in sorted(left)) + (" (could not remove all)" if still else " (removed)")))
-    else:
-        outcomes.append(results.Outcome("clean-up", "traces", results.PASSED))
+        left = machine.cgroup_folders() - before
+        machine.remove_cgroups(left)
+        shutil.rmtree(settings.scratch, ignore_errors=True)
+    outcomes.append(results.Outcome("clean-up", "cgroups", results.FAILED if left else results.PASSED, 0,
+                                    "left behind (removed): " + ", ".join(sorted(left))))
     return outcomes
 
 
@@ -82,7 +74,6 @@ def main():
     if arguments.list:
         return list_tests(settings, chosen)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-    machine.adopt_orphans()
     started = time.monotonic()
     outcomes = run_steps(settings, chosen)
     if arguments.junit:

@@ -10,11 +10,11 @@ import subprocess
 import tempfile
 import time
 
-from machine import output_of, run
+from machine import ISOLATE, output_of, run
 from results import FAILED, PASSED, Outcome, read_ctest, read_skipped_cases
 
 # Programs with threads or hand-overs between them: what ThreadSanitizer can say something about.
-THREADED = re.compile(r"proxy|agent|control|discovery|telemetry|io|tls|cni_integration|stream|link")
+THREADED = re.compile(r"proxy|agent|control|discovery|telemetry|_io_|tls|cni_integration|stream|link")
 
 
 @dataclasses.dataclass
@@ -28,6 +28,14 @@ class Settings:
 
     def folder(self, preset):
         return self.build_dir if preset == "debug" and self.build_dir else os.path.join(self.root, "build", preset)
+
+    @property
+    def scratch(self):
+        """The tests' /tmp."""
+        path = os.path.join(self.logs, "tmp")
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, 0o1777)
+        return path
 
     def log(self, name):
         return os.path.join(self.logs, name + ".log")
@@ -102,7 +110,7 @@ def run_ctest(settings, preset, tests, environment=None, prefix=()):
     cases = tempfile.mkdtemp(prefix=f"{preset}-cases-", dir=settings.logs)
     junit = os.path.join(settings.logs, f"{preset}-ctest.xml")
     exact = "^(" + "|".join(re.escape(name) for name in tests) + ")$"
-    command = [*prefix, "ctest", "--test-dir", folder, "-R", exact, "-j", str(settings.jobs), "--output-junit", junit,
+    command = [*ISOLATE, settings.scratch, *prefix, "ctest", "--test-dir", folder, "-R", exact, "-j", str(settings.jobs), "--output-junit", junit,
                "--test-output-size-passed", "200000", "--test-output-size-failed", "400000", "--no-tests=error"]
     variables = {"GTEST_OUTPUT": f"xml:{cases}/", "CTEST_OUTPUT_ON_FAILURE": "1", **(environment or {})}
     if settings.everything:
