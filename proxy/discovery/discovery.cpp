@@ -94,6 +94,7 @@ class Client final : public Discovery {
     if (!made) return made.error();
     streams_ = std::move(*made);
     refresh_later();
+    look_for_control();
     return {};
   }
 
@@ -155,6 +156,7 @@ class Client final : public Discovery {
   void control_answered();
   void control_away(const std::string& why);
   void refresh_later();
+  void look_for_control();
   std::string json(const Watch& watch) const;
 
   // Runs `step` later with the watch, if it still exists.
@@ -186,6 +188,7 @@ class Client final : public Discovery {
 };
 
 constexpr auto refresh_interval = std::chrono::seconds(15);
+constexpr auto look_interval = std::chrono::milliseconds(200);
 
 void Client::subscribe(WorkerId worker, const LookupKey& key, const std::string& pod) {
   auto& watch = watches_[key];
@@ -378,6 +381,13 @@ void Client::refresh_later() {
     }
     refresh_later();
   });
+}
+
+// Connects before anybody asks, so that the first look-up need not wait and readiness does not need traffic.
+void Client::look_for_control() {
+  if (answered_) return;
+  if (streams_->connected()) return control_answered();
+  executor_->at(Clock::now() + look_interval, [this] { look_for_control(); });
 }
 
 std::string Client::json(const Watch& watch) const {

@@ -45,7 +45,8 @@ class Discovery {
   // A worker's view; call on its thread or before it runs, destroy on it or after it ended.
   virtual std::unique_ptr<Directory> make_directory(Loop& loop) = 0;
 
-  // Has control answered anything yet? Called (once, on the discovery thread) when it first has.
+  // Has control been reached yet (its identity verified)? Called (once, on the discovery thread) when it
+  // first has; it is looked for from the start, without waiting for a look-up.
   virtual void on_first_answer(std::function<void()> callback) = 0;
 
   // JSON of what is known, for /state and /explain; any thread. `explain` answers for one address as seen

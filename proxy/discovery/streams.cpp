@@ -180,7 +180,7 @@ class GrpcStreams final : public Streams {
     return true;
   }
 
-  bool connected() const override { return channel_->GetState(false) == GRPC_CHANNEL_READY; }
+  bool connected() const override { return channel_->GetState(true) == GRPC_CHANNEL_READY; }
 
  private:
   // Nanoseconds; 0 when it cannot be read.

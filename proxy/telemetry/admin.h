@@ -16,10 +16,9 @@ namespace heddle::proxy {
 
 // What /ready answers; set by whoever knows, read by the admin thread.
 struct Readiness {
-  std::atomic<bool> snapshot{false};  // the agent's pods are being served (SnapshotAck was sent)
-  std::atomic<bool> discovery{
-      false};  // control has answered at least once; stays true when it goes away later
-  std::atomic<bool> draining{false};  // a newer proxy serves
+  std::atomic<bool> snapshot{false};   // the agent's pods are being served (SnapshotAck was sent)
+  std::atomic<bool> discovery{false};  // control has been reached once; stays true when it goes away later
+  std::atomic<bool> draining{false};   // a newer proxy serves
 
   // Nothing when ready, else why not, in words. Pods that already run are served whatever this says.
   std::optional<std::string> missing() const;

@@ -261,6 +261,7 @@ std::string MetricsRegistry::expose(Format format, Clock::time_point now) {
     series += table->size;
     overflows += table->overflows;
   }
+  out.add("proxy_build_info", "The proxy's build", Type::gauge, render_label("version", HEDDLE_VERSION), 1);
   out.add("proxy_metrics_series", "Label sets kept for metrics, over all threads", Type::gauge, "", series);
   out.add("proxy_metrics_series_overflow_total", "Look-ups that got the overflow series", Type::counter, "",
           overflows);

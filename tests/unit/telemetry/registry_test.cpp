@@ -127,7 +127,6 @@ TEST(Registry, ShowsOtherFamiliesAndTheProcess) {
   telemetry
       ->counter("outbound_tcp_protocol_connections_total", "By protocol", render_label("protocol", "http/1"))
       ->add(2);
-  telemetry->gauge("proxy_build_info", "The build", render_label("version", "1"))->set(1);
   telemetry->histogram("detect_seconds", "Detection", {0.001, 0.1}, "")->observe(0.05);
   registry.add_collector([](Format) {
     return std::string("# HELP extra_total More\n# TYPE extra_total counter\nextra_total 5\n");
