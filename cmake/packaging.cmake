@@ -21,20 +21,17 @@ set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_ENABLE_COMPONENT_DEPENDS OFF)
 
 set(CPACK_DEBIAN_CLI_PACKAGE_NAME heddle)
-set(CPACK_DEBIAN_CLI_DESCRIPTION "eBPF-accelerated service mesh: command
- Views of heddle's agents and proxies, checks, and labs: clusters made of network namespaces.")
+set(CPACK_DEBIAN_CLI_DESCRIPTION "Views of heddle's agents and proxies, checks, and labs: clusters made of network namespaces.")
 set(CPACK_DEBIAN_CLI_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_CLI_PACKAGE_RECOMMENDS "heddle-agent, heddle-cni, iproute2, containernetworking-plugins")
 
 set(CPACK_DEBIAN_NODE_PACKAGE_NAME heddle-agent)
-set(CPACK_DEBIAN_NODE_DESCRIPTION "eBPF-accelerated service mesh: agent, proxy and control
- The agent steers pods' TCP traffic to one proxy per node; control serves discovery and certificates.")
+set(CPACK_DEBIAN_NODE_DESCRIPTION "The agent steers pods' TCP traffic to one proxy per node; control serves discovery and certificates.")
 set(CPACK_DEBIAN_NODE_PACKAGE_SHLIBDEPS ON)
 set(CPACK_DEBIAN_NODE_PACKAGE_RECOMMENDS "heddle-cni")
 
 set(CPACK_DEBIAN_CNI_PACKAGE_NAME heddle-cni)
-set(CPACK_DEBIAN_CNI_DESCRIPTION "eBPF-accelerated service mesh: CNI plugin
- Chained after the plugin that makes a pod's interface. Static, needs nothing of the host.")
+set(CPACK_DEBIAN_CNI_DESCRIPTION "Chained after the plugin that makes a pod's interface. Static, needs nothing of the host.")
 set(CPACK_DEBIAN_CNI_PACKAGE_SHLIBDEPS OFF)
 
 include(CPack)

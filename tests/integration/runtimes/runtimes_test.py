@@ -146,13 +146,17 @@ class Machine:
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
             os.chmod(path, 0o600)
+        # Control certifies identities of pods that are scheduled on the asking node; that of our pods is the default one.
+        with open("/run/objects/pod.yaml", "w", encoding="utf-8") as file:
+            file.write("apiVersion: v1\nkind: Pod\nmetadata: {name: stand-in, namespace: default}\n"
+                       "spec: {nodeName: node-1, serviceAccountName: default}\nstatus: {phase: Running}\n")
         self.start("control", self.program("control"), "--source", "folder:/run/objects", "--state-dir", "/run/control",
                    "--node-tokens", "/run/tokens", "--identity-address", "127.0.0.1:8080", "--destination-address",
                    "127.0.0.1:8086", "--admin-address", "127.0.0.1:9990")
         eventually("the control plane's trust anchors", lambda: os.path.exists("/run/control/trust-anchors.pem"))
         self.start_agent()
         self.start("proxy", self.program("proxy"), "--run-dir", "/run/heddle", "--workers", "1", "--destination-address",
-                   "127.0.0.1:8086", "--trust-anchors", "/run/control/trust-anchors.pem")
+                   "127.0.0.1:8086", "--trust-anchors", "/run/control/trust-anchors.pem", "--log-level", "debug")
 
     def start_agent(self):
         agent = self.start("agent", self.program("agent"), "--node-name", "node-1", "--run-dir", "/run/heddle", "--pin-folder",
