@@ -79,7 +79,11 @@ void Engine::turn() {
 }
 
 std::string Engine::take_buffer() {
-  if (buffers_.empty()) return {};
+  if (buffers_.empty()) {
+    std::string fresh;
+    fresh.reserve(1024);
+    return fresh;
+  }
   std::string buffer = std::move(buffers_.back());
   buffers_.pop_back();
   return buffer;

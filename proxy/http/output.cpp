@@ -16,7 +16,7 @@ iovec part(const void* data, std::size_t size) {
 }  // namespace
 
 std::string& Output::text() {
-  if (buffer_.capacity() < 512) buffer_ = engine_.take_buffer();
+  if (buffer_.empty() && buffer_.capacity() < 512) buffer_ = engine_.take_buffer();
   return buffer_;
 }
 

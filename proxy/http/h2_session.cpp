@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy/http/h2_session.h"
+
+#include <nghttp2/nghttp2.h>
+
+#include <charconv>
+#include <utility>
+
+#include "base/log.h"
+#include "proxy/http/h2_fields.h"
+
+namespace heddle::proxy::http {
+namespace {
+
+constexpr int reads_per_turn = 4;
+constexpr std::size_t gather_size = 64 * 1024;
+constexpr int gathers_per_turn = 4;
+constexpr std::chrono::seconds ping_interval{10};
+constexpr std::chrono::seconds ping_timeout{3};
+constexpr std::chrono::seconds shutdown_notice{1};
+
+nghttp2_option* options() {
+  static nghttp2_option* const shared = [] {
+    nghttp2_option* option = nullptr;
+    nghttp2_option_new(&option);
+    nghttp2_option_set_no_auto_window_update(option, 1);
+    nghttp2_option_set_no_closed_streams(option, 1);
+    // Rapid reset (CVE-2023-44487): 1000 at once, then 50 a second; more ends the connection.
+    nghttp2_option_set_stream_reset_rate_limit(option, 1000, 50);
+    nghttp2_option_set_max_settings(option, 32);
+    nghttp2_option_set_max_outbound_ack(option, 200);
+    nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096);
+    return option;
+  }();
+  return shared;
+}
+
+}  // namespace
+
+H2Settings mesh_settings() {
+  H2Settings settings;
+  settings.max_streams = 10'000;
+  settings.stream_window = 64 * 1024;
+  settings.connection_window = 16 * 1024 * 1024;
+  settings.ping = true;
+  return settings;
+}
+
+struct H2Session::Callbacks {
+  static H2Session& self(void* user) { return *static_cast<H2Session*>(user); }
+  static H2Stream* stream(nghttp2_session* session, std::int32_t id) {
+    return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session, id));
+  }
+
+  static int begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+    auto made = self(user).on_new_stream();
+    if (!made) {
+      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+      return 0;
+    }
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, made.get());
+    self(user).last_stream_ = frame->hd.stream_id;
+    self(user).attach(std::move(made), frame->hd.stream_id);
+    return 0;
+  }
+
+  static int header(nghttp2_session* session, const nghttp2_frame* frame, nghttp2_rcbuf* name,
+                    nghttp2_rcbuf* value, std::uint8_t, void*) {
+    H2Stream* found = stream(session, frame->hd.stream_id);
+    if (found == nullptr) return 0;
+    const nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
+    const nghttp2_vec v = nghttp2_rcbuf_get_buf(value);
+    found->on_header({reinterpret_cast<const char*>(n.base), n.len},
+                     {reinterpret_cast<const char*>(v.base), v.len});
+    return 0;
+  }
+
+  static int data_chunk(nghttp2_session* session, std::uint8_t, std::int32_t id, const std::uint8_t* bytes,
+                        std::size_t size, void*) {
+    // One slow stream must not stop the others: the connection's window is given back at once, the stream's
+    // with what its receiver consumed.
+    nghttp2_session_consume_connection(session, size);
+    if (H2Stream* found = stream(session, id))
+      found->on_data({reinterpret_cast<const std::byte*>(bytes), size});
+    return 0;
+  }
+
+  static int frame_recv(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    switch (frame->hd.type) {
+      case NGHTTP2_HEADERS:
+        if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_headers_end(end);
+        break;
+      case NGHTTP2_DATA:
+        if (!end) break;
+        if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_end();
+        break;
+      case NGHTTP2_SETTINGS:
+        self(user).on_capacity();
+        break;
+      case NGHTTP2_GOAWAY:
+        self(user).on_goaway();
+        break;
+      default:
+        break;
+    }
+    return 0;
+  }
+
+  static int frame_send(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+    if ((frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
+        (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
+      if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_end_sent();
+    }
+    return 0;
+  }
+
+  static int frame_not_send(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    // A request after GOAWAY, or with no stream id left: it was never seen by the peer.
+    if (H2Stream* found = self(user).find(frame->hd.stream_id))
+      self(user).detach(*found, NGHTTP2_REFUSED_STREAM);
+    return 0;
+  }
+
+  static int stream_close(nghttp2_session* session, std::int32_t id, std::uint32_t error_code, void* user) {
+    if (H2Stream* found = stream(session, id)) {
+      nghttp2_session_set_stream_user_data(session, id, nullptr);
+      self(user).detach(*found, error_code);
+    }
+    return 0;
+  }
+
+  // Content without a copy through nghttp2's frame buffer: read_source() only says how much, send_data()
+  // moves it.
+  static ssize_t read_source(nghttp2_session* session, std::int32_t id, std::uint8_t*, std::size_t limit,
+                             std::uint32_t* flags, nghttp2_data_source* source, void*) {
+    auto& stream = *static_cast<H2Stream*>(source->ptr);
+    const std::size_t ready = stream.unsent();
+    if (ready == 0 && !stream.end_queued_) {
+      stream.deferred_ = true;
+      return NGHTTP2_ERR_DEFERRED;
+    }
+    const std::size_t size = std::min(ready, limit);
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    if (size == ready && stream.end_queued_) {
+      *flags |= NGHTTP2_DATA_FLAG_EOF;
+      if (stream.trailers_) {
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        const auto nva = to_nva(*stream.trailers_);
+        nghttp2_submit_trailer(session, id, nva.data(), nva.size());
+      }
+    }
+    return static_cast<ssize_t>(size);
+  }
+
+  static int send_data(nghttp2_session*, nghttp2_frame*, const std::uint8_t* head, std::size_t size,
+                       nghttp2_data_source* source, void* user) {
+    auto& stream = *static_cast<H2Stream*>(source->ptr);
+    H2Session& session = self(user);
+    std::string& out = session.output_.text();
+    out.append(reinterpret_cast<const char*>(head), 9);
+    out.append(stream.queue_, stream.queue_sent_, size);
+    stream.queue_sent_ += size;
+    if (stream.queue_sent_ == stream.queue_.size()) {
+      session.engine_.give_buffer(std::move(stream.queue_));
+      stream.queue_ = std::string();
+      stream.queue_sent_ = 0;
+    }
+    if (stream.owed_ == 0 && size != 0) session.sent_.push_back(&stream);
+    stream.owed_ += size;
+    return 0;
+  }
+
+  static nghttp2_session_callbacks* table() {
+    static nghttp2_session_callbacks* const shared = [] {
+      nghttp2_session_callbacks* callbacks = nullptr;
+      nghttp2_session_callbacks_new(&callbacks);
+      nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, begin_headers);
+      nghttp2_session_callbacks_set_on_header_callback2(callbacks, header);
+      nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, data_chunk);
+      nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, frame_recv);
+      nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, frame_send);
+      nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, frame_not_send);
+      nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, stream_close);
+      nghttp2_session_callbacks_set_send_data_callback(callbacks, send_data);
+      return callbacks;
+    }();
+    return shared;
+  }
+
+  static nghttp2_data_provider source(H2Stream& stream) {
+    stream.has_source_ = true;
+    nghttp2_data_provider provider{};
+    provider.source.ptr = &stream;
+    provider.read_callback = read_source;
+    return provider;
+  }
+};
+
+void H2Stream::send(std::span<const std::byte> bytes, bool end) {
+  if (session_ == nullptr) return;
+  if (!bytes.empty()) {
+    if (queue_.empty() && queue_.capacity() < 512) queue_ = session_->engine_.take_buffer();
+    // What was sent must not pile up in front of what waits.
+    if (queue_sent_ > queue_.size() / 2) {
+      queue_.erase(0, queue_sent_);
+      queue_sent_ = 0;
+    }
+    queue_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  if (end) end_queued_ = true;
+  if (std::exchange(deferred_, false)) nghttp2_session_resume_data(session_->session_, id_);
+  session_->flush_later();
+}
+
+void H2Stream::send_trailers(Fields&& trailers) {
+  if (!trailers.empty()) trailers_ = std::make_unique<Fields>(std::move(trailers));
+  send({}, true);
+}
+
+void H2Stream::return_credit(std::size_t bytes) {
+  if (session_ == nullptr || bytes == 0) return;
+  nghttp2_session_consume_stream(session_->session_, id_, bytes);
+  session_->flush_later();
+}
+
+void H2Stream::reset(std::uint32_t error_code) {
+  if (session_ == nullptr) return;
+  nghttp2_submit_rst_stream(session_->session_, NGHTTP2_FLAG_NONE, id_, error_code);
+  session_->flush_later();
+}
+
+H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings)
+    : engine_(engine), stream_(std::move(stream)), output_(engine) {
+  if (server) {
+    nghttp2_session_server_new2(&session_, Callbacks::table(), this, options());
+  } else {
+    nghttp2_session_client_new2(&session_, Callbacks::table(), this, options());
+  }
+  std::vector<nghttp2_settings_entry> entries = {
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.stream_window},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(max_head_bytes)},
+  };
+  if (server) {
+    entries.push_back({NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.max_streams});
+  } else {
+    entries.push_back({NGHTTP2_SETTINGS_ENABLE_PUSH, 0});
+  }
+  nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries.data(), entries.size());
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                        static_cast<std::int32_t>(settings.connection_window));
+  stream_->set_events(this);
+  want_read_ = true;
+  engine_.schedule(*this);
+  if (settings.ping) {
+    ping_timer_ = std::make_unique<Timer>(engine_.loop(), [this] { on_ping_timer(); });
+    ping_timer_->arm(ping_interval);
+  }
+}
+
+H2Session::~H2Session() {
+  if (stream_) stream_->set_events(nullptr);
+  closed_ = true;
+  for (auto& stream : streams_) stream->session_ = nullptr;
+  nghttp2_session_del(session_);
+}
+
+void H2Session::attach(std::unique_ptr<H2Stream> stream, std::int32_t id) {
+  stream->session_ = this;
+  stream->id_ = id;
+  stream->slot_ = static_cast<std::uint32_t>(streams_.size());
+  streams_.push_back(std::move(stream));
+}
+
+void H2Session::replace(H2Stream& old, std::unique_ptr<H2Stream> next) {
+  next->session_ = this;
+  next->id_ = old.id_;
+  next->slot_ = old.slot_;
+  old.session_ = nullptr;
+  nghttp2_session_set_stream_user_data(session_, next->id_, next.get());
+  std::swap(streams_[old.slot_], next);
+  engine_.bury(std::move(next));
+}
+
+H2Stream* H2Session::find(std::int32_t id) const {
+  for (const auto& stream : streams_) {
+    if (stream->id_ == id) return stream.get();
+  }
+  return nullptr;
+}
+
+void H2Session::detach(H2Stream& stream, std::uint32_t error_code) {
+  if (stream.session_ == nullptr) return;
+  if (stream.owed_ != 0) std::erase(sent_, &stream);
+  const std::uint32_t slot = stream.slot_;
+  std::unique_ptr<H2Stream> owned = std::move(streams_[slot]);
+  if (slot + 1 != streams_.size()) {
+    streams_[slot] = std::move(streams_.back());
+    streams_[slot]->slot_ = slot;
+  }
+  streams_.pop_back();
+  stream.session_ = nullptr;
+  stream.on_close(error_code);
+  engine_.bury(std::move(owned));
+  if (!closed_) on_capacity();
+}
+
+std::int32_t H2Session::submit_request(const RequestHead& head, bool end, H2Stream& stream,
+                                       std::string_view orig_proto) {
+  const auto nva = to_nva(head, orig_proto);
+  nghttp2_data_provider provider = Callbacks::source(stream);
+  const std::int32_t id =
+      nghttp2_submit_request(session_, nullptr, nva.data(), nva.size(), end ? nullptr : &provider, &stream);
+  flush_later();
+  return id;
+}
+
+std::int32_t H2Session::submit_connect(std::string_view authority, std::string_view client,
+                                       H2Stream& stream) {
+  const nghttp2_nv nva[] = {make_nv(":method", "CONNECT"), make_nv(":authority", authority),
+                            make_nv("heddle-client", client)};
+  nghttp2_data_provider provider = Callbacks::source(stream);
+  const std::int32_t id =
+      nghttp2_submit_request(session_, nullptr, nva, client.empty() ? 2 : 3, &provider, &stream);
+  flush_later();
+  return id;
+}
+
+void H2Session::submit_response(H2Stream& stream, const ResponseHead& head, bool end) {
+  const auto nva = to_nva(head);
+  nghttp2_data_provider provider = Callbacks::source(stream);
+  nghttp2_submit_response(session_, stream.id_, nva.data(), nva.size(), end ? nullptr : &provider);
+  flush_later();
+}
+
+void H2Session::submit_informational(H2Stream& stream, const ResponseHead& head) {
+  const auto nva = to_nva(head);
+  nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id_, nullptr, nva.data(), nva.size(), nullptr);
+  flush_later();
+}
+
+bool H2Session::request_allowed() const {
+  return !closed_ && !read_ended_ && nghttp2_session_check_request_allowed(session_) != 0;
+}
+
+std::uint32_t H2Session::peer_max_streams() const {
+  return nghttp2_session_get_remote_settings(session_, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+void H2Session::widen(std::int32_t id, std::uint32_t size) {
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, id, static_cast<std::int32_t>(size));
+  flush_later();
+}
+
+void H2Session::begin_shutdown() {
+  if (closed_ || shutdown_timer_) return;
+  nghttp2_submit_shutdown_notice(session_);
+  shutdown_timer_ = std::make_unique<Timer>(engine_.loop(), [this] {
+    if (closed_) return;
+    nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+                          NGHTTP2_NO_ERROR, nullptr, 0);
+    flush_later();
+  });
+  shutdown_timer_->arm(shutdown_notice);
+  flush_later();
+}
+
+void H2Session::on_ping_timer() {
+  if (closed_) return;
+  if (waiting_for_pong_) {
+    spdlog::info("http: HTTP/2 peer does not answer PING within {} s, closing its connection",
+                 ping_timeout.count());
+    return fail();
+  }
+  waiting_for_pong_ = true;
+  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+  flush_later();
+  ping_timer_->arm(ping_timeout);
+}
+
+void H2Session::on_readable() {
+  read();
+}
+
+void H2Session::on_writable() {
+  blocked_ = false;
+  flush();
+}
+
+void H2Session::on_turn() {
+  if (closed_) return;
+  if (std::exchange(want_read_, false)) read();
+  flush();
+}
+
+void H2Session::read() {
+  for (int i = 0; i < reads_per_turn && !closed_ && !read_ended_; ++i) {
+    const IoResult result = stream_->read(engine_.scratch());
+    if (result.status == IoStatus::would_block) return;
+    if (result.status == IoStatus::error) return fail();
+    if (result.status == IoStatus::eof) {
+      // HTTP/2 has no half-closed connections.
+      read_ended_ = true;
+      return fail();
+    }
+    // Any byte proves that the peer lives.
+    if (std::exchange(waiting_for_pong_, false)) ping_timer_->arm(ping_interval);
+    const ssize_t used = nghttp2_session_mem_recv(
+        session_, reinterpret_cast<const std::uint8_t*>(engine_.scratch().data()), result.size);
+    if (closed_) return;
+    if (used < 0) {
+      spdlog::debug("http: HTTP/2 connection broken reason=\"{}\"", nghttp2_strerror(static_cast<int>(used)));
+      return fail();
+    }
+    flush_later();
+  }
+  if (closed_ || read_ended_) return;
+  want_read_ = true;
+  flush_later();
+}
+
+bool H2Session::gather() {
+  while (output_.size() < gather_size) {
+    const std::uint8_t* bytes = nullptr;
+    const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
+    if (size < 0) return false;
+    if (size == 0) break;
+    output_.text().append(reinterpret_cast<const char*>(bytes), static_cast<std::size_t>(size));
+  }
+  return true;
+}
+
+void H2Session::flush() {
+  for (int i = 0; !closed_ && !blocked_; ++i) {
+    if (!gather()) return fail();
+    tell_sent();
+    if (closed_) return;
+    if (output_.empty()) break;
+    switch (output_.flush(*stream_)) {
+      case Output::Flushed::error:
+        return fail();
+      case Output::Flushed::blocked:
+        blocked_ = true;
+        break;
+      case Output::Flushed::all:
+        break;
+    }
+    if (i == gathers_per_turn) return flush_later();
+  }
+  if (!closed_ && !blocked_ && nghttp2_session_want_read(session_) == 0 &&
+      nghttp2_session_want_write(session_) == 0)
+    fail();
+}
+
+void H2Session::tell_sent() {
+  while (!sent_.empty()) {
+    H2Stream& stream = *sent_.back();
+    sent_.pop_back();
+    stream.on_sent(std::exchange(stream.owed_, 0));
+    if (closed_) return;
+  }
+}
+
+void H2Session::end_streams(std::uint32_t error_code) {
+  sent_.clear();
+  while (!streams_.empty()) {
+    H2Stream& stream = *streams_.back();
+    stream.owed_ = 0;
+    nghttp2_session_set_stream_user_data(session_, stream.id_, nullptr);
+    detach(stream, error_code);
+  }
+}
+
+void H2Session::fail() {
+  if (closed_) return;
+  // What nghttp2 wants to say last (GOAWAY with the reason) goes out if the socket takes it now.
+  if (!read_ended_ && !blocked_ && gather() && !output_.empty()) (void)output_.flush(*stream_);
+  closed_ = true;
+  stream_->set_events(nullptr);
+  const bool clean = streams_.empty() && output_.empty();
+  end_streams(NGHTTP2_CONNECT_ERROR);
+  if (clean) {
+    stream_->finish_writes();
+  } else {
+    stream_->reset();
+  }
+  on_session_end();
+}
+
+void H2Session::close() {
+  if (closed_) return;
+  closed_ = true;
+  stream_->set_events(nullptr);
+  end_streams(NGHTTP2_CONNECT_ERROR);
+  stream_->reset();
+}
+
+void H2Session::submit_plain_response(H2Stream& stream, std::uint16_t status, std::string_view error,
+                                      bool end) {
+  char digits[8];
+  const auto [stop, failed] = std::to_chars(digits, digits + sizeof digits, status);
+  const nghttp2_nv nva[] = {make_nv(":status", {digits, static_cast<std::size_t>(stop - digits)}),
+                            make_nv("l5d-proxy-error", error)};
+  nghttp2_data_provider provider = Callbacks::source(stream);
+  nghttp2_submit_response(session_, stream.id_, nva, error.empty() ? 1 : 2, end ? nullptr : &provider);
+  flush_later();
+}
+
+}  // namespace heddle::proxy::http

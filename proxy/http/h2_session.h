@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/http/engine.h"
+#include "proxy/http/exchange.h"
+#include "proxy/http/output.h"
+#include "proxy/io/loop.h"
+
+struct nghttp2_session;
+struct nghttp2_session_callbacks;
+
+namespace heddle::proxy::http {
+
+struct H2Settings {
+  std::uint32_t max_streams = 100;       // that the peer may open here
+  std::uint32_t stream_window = 65'535;  // what one stream may have in flight towards us, un-consumed
+  std::uint32_t connection_window = 1 << 20;
+  bool ping = false;  // every 10 s, also while idle; no answer within 3 s: dead
+};
+// Between heddle proxies. Streams of bytes begin with the small window and get the large one when they turn
+// out bulky.
+H2Settings mesh_settings();
+constexpr std::uint32_t mesh_bulk_window = 1 << 20;
+
+class H2Session;
+
+// One stream of a session: an exchange or a tunnel. Owned by the session from attach() on, which buries it
+// when the stream is closed.
+class H2Stream : public Buried {
+ public:
+  std::int32_t id() const { return id_; }
+
+ protected:
+  friend class H2Session;
+  virtual void on_header(std::string_view name, std::string_view value) = 0;
+  // Of a head or of trailers.
+  virtual void on_headers_end(bool end_stream) = 0;
+  virtual void on_data(std::span<const std::byte> bytes) = 0;
+  virtual void on_end() = 0;
+  // Content handed to send() left for the wire. From the loop, never from inside send().
+  virtual void on_sent(std::size_t bytes) = 0;
+  // The stream is gone; `session_` is null. NGHTTP2_NO_ERROR when both sides ended.
+  virtual void on_close(std::uint32_t error_code) = 0;
+  // END_STREAM went out.
+  virtual void on_end_sent() {}
+
+  // Content and then the end: gathered, sent as the peer's windows allow.
+  void send(std::span<const std::byte> bytes, bool end);
+  void send_trailers(Fields&& trailers);
+  // Credit for content that was received and has left our hands.
+  void return_credit(std::size_t bytes);
+  void reset(std::uint32_t error_code);
+  std::size_t unsent() const { return queue_.size() - queue_sent_; }
+
+  H2Session* session_ = nullptr;
+  std::int32_t id_ = -1;
+
+ private:
+  std::string queue_;
+  std::size_t queue_sent_ = 0;
+  std::size_t owed_ = 0;  // sent, not yet told by on_sent()
+  std::unique_ptr<Fields> trailers_;
+  bool end_queued_ = false;
+  bool deferred_ = false;  // nghttp2 asked for content when there was none
+  bool has_source_ = false;
+  std::uint32_t slot_ = 0;  // in H2Session::streams_
+};
+
+// One HTTP/2 connection (RFC 9113) over a Stream: nghttp2 for the frames, one write of gathered frames per
+// turn.
+class H2Session : public Buried, private StreamEvents, private TurnItem {
+ public:
+  ~H2Session() override;
+  std::size_t streams() const { return streams_.size(); }
+
+ protected:
+  H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings);
+
+  // A HEADERS frame of a stream the peer opens. Server only; null: refuse.
+  virtual std::unique_ptr<H2Stream> on_new_stream() = 0;
+  virtual void on_goaway() {}
+  // SETTINGS came, or a stream ended: more may be possible.
+  virtual void on_capacity() {}
+  // The connection ended; all streams were told. Called once.
+  virtual void on_session_end() = 0;
+
+  void attach(std::unique_ptr<H2Stream> stream, std::int32_t id);
+  // Puts `next` in place of the stream with that id, which is buried without a call.
+  void replace(H2Stream& old, std::unique_ptr<H2Stream> next);
+  // Heads. `end`: nothing follows.
+  std::int32_t submit_request(const RequestHead& head, bool end, H2Stream& stream,
+                              std::string_view orig_proto);
+  std::int32_t submit_connect(std::string_view authority, std::string_view client, H2Stream& stream);
+  void submit_response(H2Stream& stream, const ResponseHead& head, bool end);
+  void submit_informational(H2Stream& stream, const ResponseHead& head);
+  void submit_plain_response(H2Stream& stream, std::uint16_t status, std::string_view error, bool end);
+
+  bool request_allowed() const;
+  std::uint32_t peer_max_streams() const;
+  void widen(std::int32_t id, std::uint32_t window);
+  // No new streams of the peer: notice now, the final word a second later.
+  void begin_shutdown();
+  // Ends now: streams are told Abort-like, on_session_end() is not called.
+  void close();
+  bool closed() const { return closed_; }
+  void flush_later() { engine_.schedule(*this); }
+
+  Engine& engine_;
+
+ private:
+  friend class H2Stream;
+  friend class TunnelEnd;
+  struct Callbacks;
+  friend struct Callbacks;
+
+  void on_readable() override;
+  void on_writable() override;
+  void on_turn() override;
+  void read();
+  void flush();
+  bool gather();
+  void tell_sent();
+  void fail();
+  void end_streams(std::uint32_t error_code);
+  void detach(H2Stream& stream, std::uint32_t error_code);
+  H2Stream* find(std::int32_t id) const;
+  void on_ping_timer();
+
+  std::unique_ptr<Stream> stream_;
+  nghttp2_session* session_ = nullptr;
+  Output output_;
+  std::vector<std::unique_ptr<H2Stream>> streams_;
+  std::vector<H2Stream*> sent_;  // have something to tell by on_sent()
+  std::unique_ptr<Timer> ping_timer_;
+  std::unique_ptr<Timer> shutdown_timer_;
+  std::int32_t last_stream_ = 0;
+  bool waiting_for_pong_ = false;
+  bool want_read_ = false;
+  bool read_ended_ = false;
+  bool blocked_ = false;
+  bool receiving_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace heddle::proxy::http

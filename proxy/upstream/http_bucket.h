@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "proxy/http/client_waiter.h"
+#include "proxy/http/engine.h"
+#include "proxy/http/h1_client.h"
+#include "proxy/http/h2_client.h"
+
+namespace heddle::proxy {
+
+// The connections to one place, and the requests that wait for one. How a connection is made is the
+// subclass's matter.
+class HttpBucket : public http::H1ClientOwner, public http::H2ClientOwner {
+ public:
+  using Clock = Loop::Clock;
+  struct Limits {
+    bool http2 = false;
+    std::chrono::milliseconds idle_h1{3000};  // as Linkerd keeps them
+    std::chrono::milliseconds idle_h2{300'000};
+    std::size_t max_waiting = 10'000;
+    std::size_t max_idle = 1000;
+    http::H2Settings h2;
+  };
+  HttpBucket(http::Engine& engine, Limits limits) : engine_(engine), limits_(limits) {}
+  virtual ~HttpBucket();
+
+  // As HttpPool::acquire.
+  http::Client* acquire(http::ClientWaiter& waiter);
+  // Closes what was idle too long. True when nothing is left and it may be destroyed.
+  bool sweep(Clock::time_point now);
+  void drain();
+  std::size_t idle() const { return idle_.size(); }
+
+ protected:
+  // Begins one connection; h1_connected(), h2_connected() or connect_failed() follow, never from inside.
+  virtual void connect() = 0;
+  void h1_connected(std::unique_ptr<Stream> stream);
+  // `mesh`: the peer is a mesh proxy, see H2Client.
+  void h2_connected(std::unique_ptr<Stream> stream, bool mesh);
+  // Without a connection of ours having come of it (the subclass used it otherwise).
+  void connect_ended();
+  void connect_failed(const Error& error);
+  // What a subclass still waits for.
+  virtual bool nothing_else_waits() const { return true; }
+  void client_available(http::H2Client& client) override;
+  const std::vector<std::unique_ptr<http::H2Client>>& h2_clients() const { return h2_; }
+  bool requests_wait() const { return !waiters_.empty(); }
+  std::size_t connecting() const { return connecting_; }
+  void begin_connecting() { ++connecting_; }
+
+  http::Engine& engine_;
+  Limits limits_;
+
+ private:
+  void client_idle(http::H1Client& client) override;
+  void client_closed(http::H1Client& client) override;
+  void client_closed(http::H2Client& client) override;
+  void connect_more();
+
+  struct Idle {
+    http::H1Client* client;
+    Clock::time_point since;
+  };
+  std::vector<std::unique_ptr<http::H1Client>> h1_;
+  std::vector<Idle> idle_;  // the last used at the end
+  std::vector<std::unique_ptr<http::H2Client>> h2_;
+  http::WaitList waiters_;
+  std::size_t connecting_ = 0;
+  bool draining_ = false;
+};
+
+}  // namespace heddle::proxy
