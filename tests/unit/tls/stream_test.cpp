@@ -24,21 +24,26 @@ TEST_F(TlsStreams, CarryBytesBothWays) {
 }
 
 TEST_F(TlsStreams, TellOfBytesThatCameWithTheHandshake) {
-  auto [a, b] = sockets();
-  connect_sides(make_tcp_stream(loop.loop, std::move(a)), make_tcp_stream(loop.loop, std::move(b)));
-  ASSERT_TRUE(loop.until([&] { return client->result.has_value(); }));
-  ASSERT_TRUE(*client->result);
-  write_text(*(*client->result)->stream, "early");
-  ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
-  ASSERT_TRUE(*server->result);
-  // An owner that only waits for events.
+  // An owner that only waits for events, from the moment it gets the stream.
   struct Waiting : StreamEvents {
     void on_readable() override { ++told; }
     void on_writable() override {}
     int told = 0;
   } waiting;
-  (*server->result)->stream->set_events(&waiting);
-  EXPECT_TRUE(loop.until([&] { return waiting.told > 0; }));
+  auto [a, b] = sockets();
+  client->handshake = client->endpoint->connect(make_tcp_stream(loop.loop, std::move(a)), client->pod, web,
+                                                web, {}, 5s, [&](Result<Established> r) {
+                                                  ASSERT_TRUE(r);
+                                                  write_text(*r->stream, "early");
+                                                  client->result = std::move(r);
+                                                });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
+                                               [&](Result<Established> r) {
+                                                 ASSERT_TRUE(r);
+                                                 r->stream->set_events(&waiting);
+                                                 server->result = std::move(r);
+                                               });
+  ASSERT_TRUE(loop.until([&] { return server->result && waiting.told > 0; }));
   std::array<std::byte, 64> buffer;
   EXPECT_EQ((*server->result)->stream->read(buffer).size, 5u);
 }
