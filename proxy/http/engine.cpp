@@ -57,7 +57,6 @@ void Engine::bury(std::unique_ptr<Buried> dead) {
 }
 
 void Engine::turn() {
-  awake_ = false;
   // Up to the one that is last now; what comes later waits for the next turn, so that other descriptors get
   // theirs. A marker of our own stands for "now", because items may vanish meanwhile.
   class Marker final : public TurnItem {
@@ -65,6 +64,7 @@ void Engine::turn() {
     void on_turn() override {}
   } marker;
   schedule(marker);
+  awake_ = false;  // only now: the marker is no reason for another turn
   while (first_ != nullptr && first_ != &marker) {
     TurnItem& item = *first_;
     unlink(item);
