@@ -189,6 +189,8 @@ void TunnelStream::broke(int error) {
   in_ = std::string();
   in_read_ = 0;
   tell_readable_ = true;
+  // Who read the end already listens for room to write only.
+  if (std::exchange(want_write_, false)) tell_writable_ = true;
   engine_.schedule(*this);
 }
 

@@ -153,6 +153,7 @@ PodRef make_pod(std::uint32_t id, const std::string& name) {
   pod->id = id;
   pod->ns = "test";
   pod->name = name;
+  pod->ips = {IpAddress::v4(0x7f000001)};
   pod->identity = name + ".test.serviceaccount.identity.heddle.cluster.local";
   return pod;
 }
