@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
       ->transform(CLI::CheckedTransformer(outputs).description(""))
       ->envname("HEDDLE_OUTPUT");
   add_demo_command(app, chosen);
+  add_view_commands(app, chosen);
   add_lab_commands(app, chosen);
   auto* version = app.add_subcommand("version", "Print the version");
   version->callback([&] {

@@ -130,6 +130,7 @@ std::optional<Segment> parse_frame(std::string_view frame) {
   out.fin = flags & 1;
   out.syn = flags & 2;
   out.rst = flags & 4;
+  out.ack = flags & 16;
   out.payload = tcp->substr(offset);
   return out;
 }
@@ -196,9 +197,11 @@ void WireSummary::add(const Segment& segment) {
   const auto key = std::minmax(segment.source, segment.destination);
   auto [it, fresh] = connections_.try_emplace({key.first, key.second});
   auto& connection = it->second;
-  if (fresh || (segment.syn && connection.sides[0].bytes + connection.sides[1].bytes == 0)) {
-    // Without a SYN the lower port is taken for the server's.
-    const bool from_client = segment.syn || segment.source.port > segment.destination.port;
+  if (fresh || (segment.syn && !segment.ack)) {
+    // A new connection on old ports starts afresh, and the old one still counts. Without a SYN the lower port is taken for the server's.
+    if (connection.sides[0].bytes + connection.sides[1].bytes > 0) past_.push_back(flow_of(connection));
+    connection = {};
+    const bool from_client = segment.syn ? !segment.ack : segment.source.port > segment.destination.port;
     connection.client = from_client ? segment.source : segment.destination;
     connection.server = from_client ? segment.destination : segment.source;
   }
@@ -226,24 +229,27 @@ void WireSummary::add(const Segment& segment) {
   search(side, payload);
 }
 
+WireSummary::Flow WireSummary::flow_of(const Connection& connection) {
+  Flow flow;
+  flow.client = connection.client;
+  flow.server = connection.server;
+  flow.bytes = connection.sides[0].bytes + connection.sides[1].bytes;
+  flow.tls = connection.sides[0].tls && connection.sides[1].tls;
+  if (const auto hello = parse_hello(connection.sides[0].start); flow.tls && hello && hello->client) {
+    flow.sni = hello->sni;
+    flow.alpn = hello->alpn;
+  }
+  if (const auto hello = parse_hello(connection.sides[1].start); flow.tls && hello && hello->server) {
+    flow.tls13 = hello->version == 0x0304;
+  }
+  if (!flow.tls) flow.sample = connection.sides[connection.sides[0].bytes ? 0 : 1].start.substr(0, 80);
+  return flow;
+}
+
 std::vector<WireSummary::Flow> WireSummary::flows() const {
-  std::vector<Flow> out;
+  auto out = past_;
   for (const auto& [key, connection] : connections_) {
-    Flow flow;
-    flow.client = connection.client;
-    flow.server = connection.server;
-    flow.bytes = connection.sides[0].bytes + connection.sides[1].bytes;
-    if (flow.bytes == 0) continue;
-    flow.tls = connection.sides[0].tls && connection.sides[1].tls;
-    if (const auto hello = parse_hello(connection.sides[0].start); flow.tls && hello && hello->client) {
-      flow.sni = hello->sni;
-      flow.alpn = hello->alpn;
-    }
-    if (const auto hello = parse_hello(connection.sides[1].start); flow.tls && hello && hello->server) {
-      flow.tls13 = hello->version == 0x0304;
-    }
-    if (!flow.tls) flow.sample = connection.sides[connection.sides[0].bytes ? 0 : 1].start.substr(0, 80);
-    out.push_back(std::move(flow));
+    if (connection.sides[0].bytes + connection.sides[1].bytes > 0) out.push_back(flow_of(connection));
   }
   return out;
 }

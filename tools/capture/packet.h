@@ -16,7 +16,7 @@ namespace heddle::tools {
 struct Segment {
   SocketAddress source, destination;
   std::uint32_t sequence = 0;
-  bool syn = false, fin = false, rst = false;
+  bool syn = false, ack = false, fin = false, rst = false;
   std::string_view payload;
 };
 
@@ -74,10 +74,12 @@ class WireSummary {
     SocketAddress client, server;
     Side sides[2];
   };
+  static Flow flow_of(const Connection& connection);
   static void follow_records(Side& side, std::string_view bytes);
   void search(Side& side, std::string_view bytes);
 
   std::map<std::pair<SocketAddress, SocketAddress>, Connection> connections_;
+  std::vector<Flow> past_;  // their ports were used again
   std::map<std::string, std::uint64_t> wanted_;
 };
 

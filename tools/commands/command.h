@@ -23,6 +23,7 @@ struct Chosen {
 
 // Each adds its subcommands to the application.
 void add_lab_commands(CLI::App& app, Chosen& chosen);
+void add_view_commands(CLI::App& app, Chosen& chosen);
 void add_demo_command(CLI::App& app, Chosen& chosen);
 
 // Prints "heddle: MESSAGE" to stderr and returns 1.

@@ -26,7 +26,8 @@ void collect(const CLI::App& app, const std::string& path, std::vector<Completio
     for (const auto& name : option->get_snames()) entry.flags.push_back("-" + name);
   }
   out.push_back(std::move(entry));
-  for (const auto* child : children) collect(*child, path.empty() ? child->get_name() : path + " " + child->get_name(), out);
+  for (const auto* child : children)
+    collect(*child, path.empty() ? child->get_name() : path + " " + child->get_name(), out);
 }
 
 // bash, and zsh through its bashcompinit: the command path is what precedes the word, flags left out.
@@ -38,17 +39,20 @@ std::string bash_script(const std::vector<CompletionEntry>& entries) {
       "    case \"$word\" in -*) ;; *) case \"$path $word\" in\n";
   for (const auto& entry : entries) {
     for (const auto& sub : entry.subcommands) {
-      out += "      \"" + (entry.path.empty() ? "" : " " + entry.path) + " " + sub + "\") path=\"$path $word\" ;;\n";
+      out += "      \"" + (entry.path.empty() ? "" : " " + entry.path) + " " + sub +
+             "\") path=\"$path $word\" ;;\n";
     }
   }
   out += "    esac ;; esac\n  done\n  local words=\"\"\n  case \"$path\" in\n";
   for (const auto& entry : entries) {
-    out += "    \"" + (entry.path.empty() ? "" : " " + entry.path) + "\") words=\"" + joined(entry.subcommands) +
-           (entry.subcommands.empty() ? "" : " ") + joined(entry.flags) + "\" ;;\n";
+    out += "    \"" + (entry.path.empty() ? "" : " " + entry.path) + "\") words=\"" +
+           joined(entry.subcommands) + (entry.subcommands.empty() ? "" : " ") + joined(entry.flags) +
+           "\" ;;\n";
   }
-  out += "  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
-         "  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
-         "complete -F _heddle heddle\n";
+  out +=
+      "  esac\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n"
+      "  [ ${#COMPREPLY[@]} -gt 0 ] || COMPREPLY=($(compgen -f -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\n"
+      "complete -F _heddle heddle\n";
   return out;
 }
 
@@ -56,7 +60,8 @@ std::string fish_script(const std::vector<CompletionEntry>& entries) {
   std::string out = "complete -c heddle -f\n";
   for (const auto& entry : entries) {
     const auto last = entry.path.substr(entry.path.rfind(' ') + 1);
-    std::string condition = entry.path.empty() ? "__fish_use_subcommand" : "__fish_seen_subcommand_from " + last;
+    std::string condition =
+        entry.path.empty() ? "__fish_use_subcommand" : "__fish_seen_subcommand_from " + last;
     if (!entry.path.empty() && !entry.subcommands.empty()) {
       condition += "; and not __fish_seen_subcommand_from " + joined(entry.subcommands);
     }
@@ -65,7 +70,8 @@ std::string fish_script(const std::vector<CompletionEntry>& entries) {
     }
     for (const auto& flag : entry.flags) {
       const bool is_long = flag.starts_with("--");
-      out += "complete -c heddle -n '" + condition + "' " + (is_long ? "-l " : "-s ") + flag.substr(is_long ? 2 : 1) + "\n";
+      out += "complete -c heddle -n '" + condition + "' " + (is_long ? "-l " : "-s ") +
+             flag.substr(is_long ? 2 : 1) + "\n";
     }
   }
   return out;

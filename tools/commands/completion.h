@@ -14,9 +14,9 @@ namespace heddle::tools {
 
 // The words a shell may offer: per command path ("lab up") its subcommands and flags.
 struct CompletionEntry {
-  std::string path;                      // "" for the program itself
+  std::string path;  // "" for the program itself
   std::vector<std::string> subcommands;
-  std::vector<std::string> flags;        // "--name", "-o"
+  std::vector<std::string> flags;  // "--name", "-o"
 };
 std::vector<CompletionEntry> completion_entries(const CLI::App& app);
 

@@ -22,8 +22,9 @@ struct ViewFlags {
 
 CLI::App* view(CLI::App& app, ViewFlags& flags, const char* name, const char* text, const char* examples) {
   auto* out = app.add_subcommand(name, text);
-  out->add_option("--run-dir", flags.scope.run_dir, "Run folder of one node's heddle (default: the lab that is up, "
-                                                    "else /run/heddle)");
+  out->add_option("--run-dir", flags.scope.run_dir,
+                  "Run folder of one node's heddle (default: the lab that is up, "
+                  "else /run/heddle)");
   out->add_option("--lab", flags.scope.lab, "All nodes of this lab");
   out->footer(examples);
   return out;
@@ -35,27 +36,35 @@ void add_figures(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   status->callback([&] { chosen.run = [&] { return show_status(flags.scope, chosen.output); }; });
   auto* stat = view(app, flags, "stat", "Request rate, success, latency and bytes during a window",
                     "Examples:\n  heddle stat\n  heddle stat --by pod --direction outbound --window 10");
-  const std::map<std::string, StatBy> by{{"deployment", StatBy::deployment}, {"pod", StatBy::pod}, {"namespace", StatBy::ns}};
-  stat->add_option("--by", flags.by, "deployment, pod or namespace")->transform(CLI::CheckedTransformer(by).description(""));
+  const std::map<std::string, StatBy> by{
+      {"deployment", StatBy::deployment}, {"pod", StatBy::pod}, {"namespace", StatBy::ns}};
+  stat->add_option("--by", flags.by, "deployment, pod or namespace")
+      ->transform(CLI::CheckedTransformer(by).description(""));
   stat->add_option("--direction", flags.direction, "inbound or outbound")
-      ->check(CLI::IsMember({"inbound", "outbound"}))->capture_default_str();
+      ->check(CLI::IsMember({"inbound", "outbound"}))
+      ->capture_default_str();
   stat->add_option("--window", flags.window_s, "Seconds between the two looks")
-      ->check(CLI::Range(0.1, 3600.0))->capture_default_str();
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
   stat->callback([&] {
-    chosen.run = [&] { return show_stat(flags.scope, chosen.output, flags.by, flags.direction, flags.window_s); };
+    chosen.run = [&] {
+      return show_stat(flags.scope, chosen.output, flags.by, flags.direction, flags.window_s);
+    };
   });
   auto* edges = view(app, flags, "edges", "Who talks to whom, with which identities, encrypted or not",
                      "Examples:\n  heddle edges\n  heddle edges -o wide");
   edges->callback([&] { chosen.run = [&] { return show_edges(flags.scope, chosen.output); }; });
-  auto* check = view(app, flags, "check", "Whether this node could run heddle (--pre), or whether it runs as it must",
-                     "Examples:\n  heddle check --pre\n  heddle check --lab lab");
+  auto* check =
+      view(app, flags, "check", "Whether this node could run heddle (--pre), or whether it runs as it must",
+           "Examples:\n  heddle check --pre\n  heddle check --lab lab");
   check->add_flag("--pre", flags.before, "Before an installation: kernel, cgroup, bpffs, CNI, ports");
   check->callback([&] { chosen.run = [&] { return show_check(flags.scope, chosen.output, flags.before); }; });
 }
 
 void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   auto* tap = view(app, flags, "tap", "Requests and connections as they end, live",
-                   "Examples:\n  heddle tap\n  heddle tap --pod shop/client --protocol http/1 -o wide\n  heddle tap -n 10 -o json");
+                   "Examples:\n  heddle tap\n  heddle tap --pod shop/client --protocol http/1 -o wide\n  "
+                   "heddle tap -n 10 -o json");
   tap->add_option("--pod", flags.pod, "NAME or NAMESPACE/NAME");
   tap->add_option("-N,--namespace", flags.ns, "Pods of this namespace");
   tap->add_option("--protocol", flags.protocol, "http/1, http/2, grpc, tls or opaque");
@@ -67,7 +76,8 @@ void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
     chosen.run = [&] {
       std::string query;
       const auto add = [&](const char* name, const std::string& value) {
-        if (!value.empty()) query += (query.empty() ? "" : "&") + std::string(name) + "=" + query_escape(value);
+        if (!value.empty())
+          query += (query.empty() ? "" : "&") + std::string(name) + "=" + query_escape(value);
       };
       add("pod", flags.pod);
       add("namespace", flags.ns);
@@ -81,10 +91,12 @@ void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
 }
 
 void add_explain(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
-  auto* explain = view(app, flags, "explain", "What would happen to a connection: service, protocol, endpoints, identity",
-                       "Examples:\n  heddle explain shop/client web.shop:80\n  heddle explain shop/client 10.96.0.11:80");
+  auto* explain =
+      view(app, flags, "explain", "What would happen to a connection: service, protocol, endpoints, identity",
+           "Examples:\n  heddle explain shop/client web.shop:80\n  heddle explain shop/client 10.96.0.11:80");
   explain->add_option("SRC", flags.source, "Pod that connects: NAMESPACE/NAME")->required();
-  explain->add_option("DST:PORT", flags.destination, "Address and port, or SERVICE.NAMESPACE:PORT in a lab")->required();
+  explain->add_option("DST:PORT", flags.destination, "Address and port, or SERVICE.NAMESPACE:PORT in a lab")
+      ->required();
   explain->callback([&] {
     chosen.run = [&] { return show_explain(flags.scope, chosen.output, flags.source, flags.destination); };
   });
@@ -92,8 +104,12 @@ void add_explain(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
 
 void add_completion(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   auto* completion = app.add_subcommand("completion", "Print a shell's completion script");
-  completion->add_option("SHELL", flags.shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}));
-  completion->footer("Examples:\n  source <(heddle completion bash)\n  heddle completion fish > ~/.config/fish/completions/heddle.fish");
+  completion->add_option("SHELL", flags.shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  completion->footer(
+      "Examples:\n  source <(heddle completion bash)\n  heddle completion fish > "
+      "~/.config/fish/completions/heddle.fish");
   completion->callback([&] {
     chosen.run = [&] {
       auto script = completion_script(flags.shell, completion_entries(app));

@@ -120,8 +120,9 @@ std::unique_ptr<Stage> raise(Show& show, const std::string& title, const std::st
     for (const auto& node : mesh ? stage->nodes() : std::vector<NodeView>()) {
       auto state = node.agent_state();
       if (!state) return state.error();
-      const auto mode = text_at(*state, {"interception"});
+      const auto mode = text_at(*state, {"interception", "mode"});
       if (!mode.empty()) out.measured["interception"] = mode;
+      if (out.text.find("interception") == std::string::npos) out.text += ", interception " + mode;
     }
     return out;
   });

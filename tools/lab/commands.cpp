@@ -13,6 +13,7 @@
 
 #include "base/io/file.h"
 #include "base/io/netns.h"
+#include "base/io/unix_message.h"
 #include "tools/http/client.h"
 #include "tools/lab/client.h"
 #include "tools/lab/plan.h"
@@ -274,10 +275,12 @@ bool restarted(const LabLayout& layout, const json::object& status, const std::s
     const auto was = before.find(on);
     if (pid == 0 || (was != before.end() && was->second == pid)) return false;
     if (program == "control") continue;
-    const auto reply = http_get(layout.run_dir(on) + "/" + program + "/admin.sock", "/ready", 500ms);
+    if (program == "agent") {
+      if (!connect_unix(layout.run_dir(on) + "/agent/cni.sock", false)) return false;
+      continue;
+    }
+    const auto reply = http_get(layout.run_dir(on) + "/proxy/admin.sock", "/ready", 500ms);
     if (!reply || reply->status != 200) return false;
-    // An upgrade is over once the new one serves, which is when the old one was told to drain: its state says
-    // so.
   }
   return true;
 }

@@ -18,7 +18,6 @@
 #include "base/io/netns.h"
 #include "base/io/unix_message.h"
 #include "base/log.h"
-#include "tools/http/client.h"
 #include "tools/lab/client.h"
 #include "tools/lab/mesh.h"
 #include "tools/lab/network.h"
@@ -181,8 +180,8 @@ Clock::time_point Daemon::start_mesh(Clock::time_point now) {
       }
       continue;
     }
-    const auto reply = http_get(layout_.run_dir(node->plan.name) + "/agent/admin.sock", "/ready", 300ms);
-    if (!reply || reply->status != 200) continue;
+    // What a runtime needs of it, and no more: that it takes requests of the plugin.
+    if (!connect_unix(layout_.run_dir(node->plan.name) + "/agent/cni.sock", false)) continue;
     node->ready = true;
     pods_->set_node(node->plan, node->netns.get(), true);
     spdlog::info("node ready node={}", node->plan.name);

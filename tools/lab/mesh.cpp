@@ -59,8 +59,8 @@ Result<SpawnSpec> proxy_program(const LabLayout& layout, const LabOptions& optio
                                 int netns) {
   return program(
       layout, options, "proxy", node.name,
-      {"--run-dir", layout.run_dir(node.name), "--destination-address", std::string(control_ip) + ":8086",
-       "--trust-anchors", layout.control_state() + "/trust-anchors.pem"},
+      {"--node-name", node.name, "--run-dir", layout.run_dir(node.name), "--destination-address",
+       std::string(control_ip) + ":8086", "--trust-anchors", layout.control_state() + "/trust-anchors.pem"},
       netns);
 }
 
@@ -73,7 +73,8 @@ Result<> make_node_token(const LabLayout& layout, const std::string& node) {
     secret += "0123456789abcdef"[byte >> 4];
     secret += "0123456789abcdef"[byte & 15];
   }
-  if (auto put = write_file_atomically(layout.tokens() + "/" + node + ".token", secret, 0600); !put) return put;
+  if (auto put = write_file_atomically(layout.tokens() + "/" + node + ".token", secret, 0600); !put)
+    return put;
   return write_file_atomically(layout.node(node) + "/token", node + ":" + secret, 0600);
 }
 

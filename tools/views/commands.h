@@ -15,11 +15,13 @@ int show_status(const Scope& scope, Output output);
 int show_stat(const Scope& scope, Output output, StatBy by, const std::string& direction, double window_s);
 int show_edges(const Scope& scope, Output output);
 
-// `query` is "pod=...&protocol=..." as the proxies' /tap takes it. Stops after `limit` records (0: never) or Ctrl-C.
+// `query` is "pod=...&protocol=..." as the proxies' /tap takes it. Stops after `limit` records (0: never) or
+// Ctrl-C.
 int show_tap(const Scope& scope, Output output, const std::string& query, unsigned limit);
 
 // `source` is a pod (NAMESPACE/NAME), `destination` an address with port or SERVICE.NAMESPACE:PORT of a lab.
-int show_explain(const Scope& scope, Output output, const std::string& source, const std::string& destination);
+int show_explain(const Scope& scope, Output output, const std::string& source,
+                 const std::string& destination);
 
 // `before`: what an installation would need; otherwise what a running node must show.
 int show_check(const Scope& scope, Output output, bool before);

@@ -82,20 +82,29 @@ int show_stat(const Scope& scope, Output output, StatBy by, const std::string& d
   if (output == Output::json) {
     json::array list;
     for (const auto& row : rows) {
-      list.push_back(json::object{{"namespace", row.ns}, {"name", row.name}, {"rps", row.requests_per_s},
-                                  {"success", row.success}, {"p50_ms", row.p50_ms}, {"p95_ms", row.p95_ms},
-                                  {"p99_ms", row.p99_ms}, {"connections", row.connections},
-                                  {"read_bytes_per_s", row.read_per_s}, {"write_bytes_per_s", row.write_per_s}});
+      list.push_back(json::object{{"namespace", row.ns},
+                                  {"name", row.name},
+                                  {"rps", row.requests_per_s},
+                                  {"success", row.success},
+                                  {"p50_ms", row.p50_ms},
+                                  {"p95_ms", row.p95_ms},
+                                  {"p99_ms", row.p99_ms},
+                                  {"connections", row.connections},
+                                  {"read_bytes_per_s", row.read_per_s},
+                                  {"write_bytes_per_s", row.write_per_s}});
     }
-    std::cout << json_text(json::object{{"direction", direction}, {"seconds", seconds}, {"rows", std::move(list)}}, true)
+    std::cout << json_text(
+                     json::object{{"direction", direction}, {"seconds", seconds}, {"rows", std::move(list)}},
+                     true)
               << "\n";
     return 0;
   }
-  Table table({"NAMESPACE", "NAME", ">RPS", ">SUCCESS", ">P50", ">P95", ">P99", ">CONNS", ">READ/S", ">WRITE/S"});
+  Table table(
+      {"NAMESPACE", "NAME", ">RPS", ">SUCCESS", ">P50", ">P95", ">P99", ">CONNS", ">READ/S", ">WRITE/S"});
   for (const auto& row : rows) {
-    table.add({row.ns, row.name, fixed(row.requests_per_s, 1), fixed(row.success * 100, 2) + "%", milliseconds(row.p50_ms),
-               milliseconds(row.p95_ms), milliseconds(row.p99_ms), fixed(row.connections, 0), scaled(row.read_per_s) + "B",
-               scaled(row.write_per_s) + "B"});
+    table.add({row.ns, row.name, fixed(row.requests_per_s, 1), fixed(row.success * 100, 2) + "%",
+               milliseconds(row.p50_ms), milliseconds(row.p95_ms), milliseconds(row.p99_ms),
+               fixed(row.connections, 0), scaled(row.read_per_s) + "B", scaled(row.write_per_s) + "B"});
   }
   if (table.empty()) {
     std::cout << "no " << direction << " traffic has been seen yet\n";
@@ -114,8 +123,12 @@ int show_edges(const Scope& scope, Output output) {
   if (output == Output::json) {
     json::array list;
     for (const auto& row : rows) {
-      list.push_back(json::object{{"src", row.src}, {"dst", row.dst}, {"client_id", row.client_id},
-                                  {"server_id", row.server_id}, {"tls", row.tls}, {"reason", row.reason},
+      list.push_back(json::object{{"src", row.src},
+                                  {"dst", row.dst},
+                                  {"client_id", row.client_id},
+                                  {"server_id", row.server_id},
+                                  {"tls", row.tls},
+                                  {"reason", row.reason},
                                   {"connections", row.connections}});
     }
     std::cout << json_text(json::object{{"edges", std::move(list)}}, true) << "\n";
@@ -125,7 +138,8 @@ int show_edges(const Scope& scope, Output output) {
   if (output == Output::wide) header.insert(header.end(), {"CLIENT_ID", "SERVER_ID"});
   Table table(header);
   for (const auto& row : rows) {
-    const auto secured = row.tls == "true" ? "mTLS" : row.tls + (row.reason.empty() ? "" : " (" + row.reason + ")");
+    const auto secured =
+        row.tls == "true" ? "mTLS" : row.tls + (row.reason.empty() ? "" : " (" + row.reason + ")");
     table.add({row.src, row.dst, secured, fixed(row.connections, 0), row.client_id, row.server_id});
   }
   std::cout << (table.empty() ? "no connection has been seen yet\n" : table.render());
@@ -137,21 +151,24 @@ namespace {
 std::string tap_line(const json::object& record, bool wide) {
   const auto outbound = text_at(record, {"direction"}) == "outbound";
   std::string out = text_at(record, {"time"}).substr(11, 12) + (outbound ? " out " : " in  ") +
-                    text_at(record, {"namespace"}) + "/" + text_at(record, {"pod"}) + (outbound ? " -> " : " <- ");
+                    text_at(record, {"namespace"}) + "/" + text_at(record, {"pod"}) +
+                    (outbound ? " -> " : " <- ");
   const auto authority = text_at(record, {"authority"});
-  const auto far = outbound ? (authority.empty() ? text_at(record, {"original_dst"}) : authority)
-                            : (text_at(record, {"peer_identity"}).empty() ? text_at(record, {"client"})
-                                                                          : text_at(record, {"peer_identity"}));
+  const auto far = outbound
+                       ? (authority.empty() ? text_at(record, {"original_dst"}) : authority)
+                       : (text_at(record, {"peer_identity"}).empty() ? text_at(record, {"client"})
+                                                                     : text_at(record, {"peer_identity"}));
   out += far + "  " + text_at(record, {"protocol"});
   const auto method = text_at(record, {"method"});
-  if (!method.empty()) out += " " + method + " " + text_at(record, {"path"}) + " " + text_at(record, {"status"});
+  if (!method.empty())
+    out += " " + method + " " + text_at(record, {"path"}) + " " + text_at(record, {"status"});
   const auto* duration = record.if_contains("duration_us");
   if (duration && duration->is_number()) out += "  " + duration_text(duration->to_number<double>() / 1000);
   out += "  tls=" + text_at(record, {"tls"});
   if (const auto error = text_at(record, {"error"}); !error.empty()) out += "  error=" + error;
   if (wide) {
-    out += "  client=" + text_at(record, {"client"}) + " endpoint=" + text_at(record, {"endpoint"}) + " in=" +
-           text_at(record, {"bytes_in"}) + "B out=" + text_at(record, {"bytes_out"}) + "B";
+    out += "  client=" + text_at(record, {"client"}) + " endpoint=" + text_at(record, {"endpoint"}) +
+           " in=" + text_at(record, {"bytes_in"}) + "B out=" + text_at(record, {"bytes_out"}) + "B";
   }
   return out;
 }
@@ -175,21 +192,22 @@ int show_tap(const Scope& scope, Output output, const std::string& query, unsign
     threads.emplace_back([&, node] {
       auto done = http_stream(node.proxy_socket(), "/tap" + (query.empty() ? "" : "?" + query), stop.get(),
                               [&](std::string_view line) {
-        boost::system::error_code malformed;
-        const auto value = json::parse(line, malformed);
-        if (malformed || !value.is_object()) return true;
-        const std::lock_guard lock(mutex);
-        if (limit != 0 && printed >= limit) return false;
-        if (output == Output::json) {
-          std::cout << line << std::endl;
-        } else {
-          std::cout << tap_line(value.get_object(), output == Output::wide) << std::endl;
-        }
-        ++printed;
-        // The others wait on their sockets: the signal descriptor wakes them all.
-        if (printed == limit) ::kill(::getpid(), SIGTERM);
-        return printed != limit;
-      });
+                                boost::system::error_code malformed;
+                                const auto value = json::parse(line, malformed);
+                                if (malformed || !value.is_object()) return true;
+                                const std::lock_guard lock(mutex);
+                                if (limit != 0 && printed >= limit) return false;
+                                if (output == Output::json) {
+                                  std::cout << line << std::endl;
+                                } else {
+                                  std::cout << tap_line(value.get_object(), output == Output::wide)
+                                            << std::endl;
+                                }
+                                ++printed;
+                                // The others wait on their sockets: the signal descriptor wakes them all.
+                                if (printed == limit) ::kill(::getpid(), SIGTERM);
+                                return printed != limit;
+                              });
       if (!done) {
         std::cerr << "heddle: node " << node_label(node) << ": " << done.error().message() << "\n";
         ++failed;
@@ -211,7 +229,8 @@ Result<SocketAddress> resolve_destination(const Scope& scope, const std::string&
                                                : PortRange::parse(text.substr(colon + 1));
   auto layout = find_lab(scope.lab);
   if (!port || !layout) {
-    return make_error(Errc::invalid_argument, text + ": write IP:PORT, [IPv6]:PORT or, in a lab, SERVICE.NAMESPACE:PORT");
+    return make_error(Errc::invalid_argument,
+                      text + ": write IP:PORT, [IPv6]:PORT or, in a lab, SERVICE.NAMESPACE:PORT");
   }
   auto status = ask_lab(*layout, {{"op", "status"}});
   if (!status) return status.error();
@@ -251,7 +270,8 @@ void print_explanation(const json::value& value, int depth) {
         }
         std::cout << pad << "- " << line << "\n";
       } else {
-        std::cout << pad << "- " << (member.is_string() ? std::string(member.get_string()) : json_text(member)) << "\n";
+        std::cout << pad << "- "
+                  << (member.is_string() ? std::string(member.get_string()) : json_text(member)) << "\n";
       }
     }
   }
@@ -259,7 +279,8 @@ void print_explanation(const json::value& value, int depth) {
 
 }  // namespace
 
-int show_explain(const Scope& scope, Output output, const std::string& source, const std::string& destination) {
+int show_explain(const Scope& scope, Output output, const std::string& source,
+                 const std::string& destination) {
   auto nodes = nodes_in(scope);
   if (!nodes) return report(nodes.error());
   auto address = resolve_destination(scope, destination);
