@@ -35,6 +35,7 @@ struct Control {
   std::unique_ptr<Certifier> certifier;
   std::unique_ptr<EndpointTopics> endpoints;
   std::unique_ptr<ProfileTopics> profiles;
+  IdentityParts identity_service;
   std::unique_ptr<source::Source> source;
   std::unique_ptr<AdminServer> admin;
   std::unique_ptr<RpcServer> destination;
@@ -71,9 +72,11 @@ Result<> start_source(Control& control) {
   control.endpoints =
       std::make_unique<EndpointTopics>(EndpointTraits{control.names}, control.source->current());
   control.profiles = std::make_unique<ProfileTopics>(ProfileTraits{control.names}, control.source->current());
+  control.identity_service = make_identity_service(*control.certifier, *control.source);
   const auto publish = [&control](const std::shared_ptr<const source::Snapshot>& snapshot) {
     control.endpoints->publish(snapshot);
     control.profiles->publish(snapshot);
+    control.identity_service.waiting->retry();
   };
   if (auto started = control.source->start(publish); !started) return started;
   publish(control.source->current());  // the first one is not announced
@@ -96,7 +99,7 @@ Result<> start_servers(Control& control) {
       make_destination_service(s.cluster_domain, *control.endpoints, *control.profiles, control.counters));
   if (!destination) return destination.error();
   control.destination = std::move(*destination);
-  auto identity = serve(s.identity_address, make_identity_service(*control.certifier, *control.source));
+  auto identity = serve(s.identity_address, control.identity_service.service);
   if (!identity) return identity.error();
   control.identity = std::move(*identity);
   return {};
@@ -133,6 +136,7 @@ void wait_for_signal(Control& control, const sigset_t& signals) {
       spdlog::info("stopping signal={}", signal);
       return;
     }
+    control.identity_service.waiting->expire(false);
     refresh_certificates(control);
   }
 }
@@ -142,6 +146,7 @@ void stop(Control& control) {
   control.ready = false;
   control.endpoints->end();
   control.profiles->end();
+  control.identity_service.waiting->expire(true);
   const auto deadline = std::chrono::system_clock::now() + control.settings.shutdown_grace;
   control.identity->stop(deadline);
   control.destination->stop(deadline);

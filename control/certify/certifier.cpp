@@ -65,9 +65,10 @@ std::variant<IssuedCertificate, Refused> Certifier::decide(const Request& reques
 }
 
 std::variant<IssuedCertificate, Refused> Certifier::certify(const Request& request,
-                                                            const source::Snapshot& snapshot) {
+                                                            const source::Snapshot& snapshot, bool may_wait) {
   auto outcome = decide(request, snapshot);
   if (const auto* refused = std::get_if<Refused>(&outcome)) {
+    if (may_wait && refused->reason == Refusal::not_scheduled) return outcome;
     counters_.refused[static_cast<std::size_t>(refused->reason)] += 1;
     // Whoever sends garbage must not fill the log.
     if (within_failure_rate()) {

@@ -52,7 +52,9 @@ class Certifier {
   Certifier(MeshNames names, NodeTokens tokens, CurrentAuthority authority)
       : names_(std::move(names)), tokens_(std::move(tokens)), authority_(std::move(authority)) {}
 
-  std::variant<IssuedCertificate, Refused> certify(const Request& request, const source::Snapshot& snapshot);
+  // With `may_wait`, a refusal for want of a pod is neither logged nor counted: the caller asks again.
+  std::variant<IssuedCertificate, Refused> certify(const Request& request, const source::Snapshot& snapshot,
+                                                   bool may_wait = false);
   const Counters& counters() const { return counters_; }
 
  private:

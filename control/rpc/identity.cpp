@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <grpcpp/grpcpp.h>
 
+#include <chrono>
+#include <list>
+#include <mutex>
+
 #include "api/linkerd/identity.grpc.pb.h"
 #include "control/certify/certifier.h"
 #include "control/rpc/services.h"
@@ -34,7 +38,7 @@ void encode(const IssuedCertificate& issued, identity_api::CertifyResponse& resp
   response.mutable_valid_until()->set_seconds(Clock::to_time_t(issued.valid_until));
 }
 
-class IdentityService final : public identity_api::Identity::CallbackService {
+class IdentityService final : public identity_api::Identity::CallbackService, public WaitingRequests {
  public:
   IdentityService(Certifier& certifier, const source::Source& source)
       : certifier_(certifier), source_(source) {}
@@ -44,26 +48,67 @@ class IdentityService final : public identity_api::Identity::CallbackService {
                                     const identity_api::CertifyRequest* request,
                                     identity_api::CertifyResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const auto outcome = certifier_.certify(
-        {request->identity(), request->token(), request->certificate_signing_request()}, *source_.current());
-    if (const auto* refused = std::get_if<Refused>(&outcome)) {
-      reactor->Finish(grpc::Status(code_of(refused->reason), refused->why));
-      return reactor;
-    }
-    encode(std::get<IssuedCertificate>(outcome), *response);
-    reactor->Finish(grpc::Status::OK);
+    const Waiting call{reactor, request, response, std::chrono::steady_clock::now() + longest_wait};
+    if (answer(call, true)) return reactor;
+    // Asked again under the lock, so that a snapshot that came in between is not missed.
+    const std::lock_guard lock(mutex_);
+    const bool may_wait = !ended_ && waiting_.size() < most_waiting;
+    if (!answer(call, may_wait)) waiting_.push_back(call);
     return reactor;
   }
 
+  void retry() override {
+    const std::lock_guard lock(mutex_);
+    waiting_.remove_if([this](const Waiting& call) { return answer(call, true); });
+  }
+
+  void expire(bool all) override {
+    const std::lock_guard lock(mutex_);
+    ended_ = ended_ || all;
+    const auto now = std::chrono::steady_clock::now();
+    waiting_.remove_if(
+        [&](const Waiting& call) { return (all || now >= call.deadline) && answer(call, false); });
+  }
+
  private:
+  static constexpr auto longest_wait = std::chrono::seconds(1);
+  static constexpr std::size_t most_waiting = 1000;
+
+  // gRPC keeps the three alive until the reactor has finished.
+  struct Waiting {
+    grpc::ServerUnaryReactor* reactor;
+    const identity_api::CertifyRequest* request;
+    identity_api::CertifyResponse* response;
+    std::chrono::steady_clock::time_point deadline;
+  };
+
+  // False: the pod is not known, and the call may wait for it.
+  bool answer(const Waiting& call, bool may_wait) {
+    const Certifier::Request request{call.request->identity(), call.request->token(),
+                                     call.request->certificate_signing_request()};
+    const auto outcome = certifier_.certify(request, *source_.current(), may_wait);
+    if (const auto* refused = std::get_if<Refused>(&outcome)) {
+      if (may_wait && refused->reason == Refusal::not_scheduled) return false;
+      call.reactor->Finish(grpc::Status(code_of(refused->reason), refused->why));
+      return true;
+    }
+    encode(std::get<IssuedCertificate>(outcome), *call.response);
+    call.reactor->Finish(grpc::Status::OK);
+    return true;
+  }
+
   Certifier& certifier_;
   const source::Source& source_;
+  std::mutex mutex_;
+  std::list<Waiting> waiting_;
+  bool ended_ = false;
 };
 
 }  // namespace
 
-std::shared_ptr<grpc::Service> make_identity_service(Certifier& certifier, const source::Source& source) {
-  return std::make_shared<IdentityService>(certifier, source);
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source) {
+  auto service = std::make_shared<IdentityService>(certifier, source);
+  return {service, service};
 }
 
 }  // namespace heddle::control

@@ -23,6 +23,22 @@ class Certifier;
 // The references must outlive the services. Shared pointers only because gRPC's types are incomplete here.
 std::shared_ptr<grpc::Service> make_destination_service(std::string cluster_domain, EndpointTopics& endpoints,
                                                         ProfileTopics& profiles, RpcCounters& counters);
-std::shared_ptr<grpc::Service> make_identity_service(Certifier& certifier, const source::Source& source);
+
+// Requests for pods that are not known yet. A pod may enrol before the source has told of it: its node's
+// request then waits a moment instead of being refused. Thread-safe.
+class WaitingRequests {
+ public:
+  virtual ~WaitingRequests() = default;
+  // The source has a new snapshot.
+  virtual void retry() = 0;
+  // Call every second: refuses those that have waited long enough, or all of them.
+  virtual void expire(bool all) = 0;
+};
+
+struct IdentityParts {
+  std::shared_ptr<grpc::Service> service;
+  std::shared_ptr<WaitingRequests> waiting;
+};
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source);
 
 }  // namespace heddle::control

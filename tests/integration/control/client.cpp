@@ -48,7 +48,7 @@ struct StreamClient<Message>::Parts {
   std::unique_ptr<destination_api::Destination::Stub> stub;
   grpc::ClientContext context;
   std::unique_ptr<grpc::ClientReader<Message>> reader;
-  bool ended = false;     // a read failed: the status is there
+  bool ended = false;  // a read failed: the status is there
   bool finished = false;
 };
 

@@ -91,6 +91,21 @@ TEST_F(Identity, FollowsPodsThatComeAndGo) {
   EXPECT_EQ(status.code, permission_denied);
 }
 
+TEST_F(Identity, WaitsAMomentForAPodThatIsNotKnownYet) {
+  const std::string late = "late.shop.serviceaccount.identity.heddle.cluster.local";
+  std::thread writer([&] {
+    // Once the request is on its way; if it is late, the test still holds.
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    control_.put("late.yaml", pod("late-1", "late", "n1"));
+  });
+  const auto before = std::chrono::steady_clock::now();
+  const Status status = ask(late, "n1:secret-of-n1", good_csr(late));
+  writer.join();
+  EXPECT_EQ(status.code, ok) << status.message;
+  EXPECT_LT(std::chrono::steady_clock::now() - before, std::chrono::seconds(10));
+  EXPECT_EQ(control_.metric("heddle_control_certificates_refused_total{reason=\"not_scheduled\"}"), 0);
+}
+
 TEST_F(Identity, KeepsItsAuthorityThroughKillAndRestart) {
   const std::string anchors = control_.state("trust-anchors.pem");
   const std::string issuer = control_.state("issuer.crt");

@@ -131,6 +131,22 @@ TEST(Messages, SplitALargeSet) {
       2500);
 }
 
+TEST(Messages, AreTheBytesThatLinkerdReads) {
+  using namespace std::string_literals;
+  EndpointSet set;
+  set.exists = true;
+  set.endpoints[test::at("10.1.0.1:8080")] = {{}, "a", Hint::http2};
+  // Written by hand from the field numbers of linkerd2-proxy-api.
+  const std::string expected = "\x0a\x21"s + "\x0a\x1f"s +                // Update.add, its addrs
+                               "\x0a\x0a\x0a\x05\x0d\x01\x00\x01\x0a"s +  // addr: ip.ipv4, fixed32
+                               "\x10\x90\x3f"s +                          // its port
+                               "\x18\x90\x4e"s +                          // weight
+                               "\x2a\x0a\x0a\x03\x0a\x01\x61"s +          // tls_identity: DNS-like name
+                               "\x22\x03\x0a\x01\x61"s +                  // and server name
+                               "\x32\x02\x0a\x00"s;                       // protocol_hint.h2
+  EXPECT_EQ(EndpointTraits{}.changes(nullptr, set).at(0)->SerializeAsString(), expected);
+}
+
 TEST(Messages, EncodeIpv6InTwoBigEndianHalves) {
   const auto snapshot = snapshot_of(shop("{addresses: [\"fd00::1:2\"]}"));
   const EndpointTraits traits;
