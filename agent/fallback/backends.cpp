@@ -22,6 +22,7 @@ constexpr Family families[] = {{"ip", "iptables", false}, {"ip6", "ip6tables", t
 Result<std::string> run_nft(const std::string& commands) {
   const std::unique_ptr<nft_ctx, decltype(&nft_ctx_free)> context(nft_ctx_new(NFT_CTX_DEFAULT), nft_ctx_free);
   if (!context) return make_error(Errc::unsupported, "libnftables cannot start");
+  nft_ctx_output_set_flags(context.get(), NFT_CTX_OUTPUT_NUMERIC_PROTO | NFT_CTX_OUTPUT_NUMERIC_PRIO);
   nft_ctx_buffer_output(context.get());
   nft_ctx_buffer_error(context.get());
   if (nft_run_cmd_from_buffer(context.get(), commands.c_str()) == 0)

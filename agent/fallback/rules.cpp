@@ -112,7 +112,8 @@ std::vector<std::string> nft_rules(const RedirectRules& rules, bool inbound) {
   }
   for (const auto& range : skipped_ports(rules, inbound))
     out.push_back("tcp dport " + ports(range, '-') + " return");
-  out.push_back("meta l4proto tcp redirect to :" +
+  // By number: without an /etc/protocols, as in small images, the kernel's tools cannot name it in a listing.
+  out.push_back("meta l4proto 6 redirect to :" +
                 std::to_string(inbound ? rules.pod.inbound_port : rules.pod.outbound_port));
   return out;
 }

@@ -146,6 +146,7 @@ TEST_F(Lifecycle, FollowsAChangeOfAddressesAndOfTheId) {
 }
 
 TEST_F(Lifecycle, MakesAThousandPodsInSeconds) {
+  ASSERT_GT(raise_fd_limit().value(), 2200u) << "the test holds two descriptors per pod";
   auto opened = Datapath::open(options());
   ASSERT_TRUE(opened) << opened.error().message();
   datapath_ = std::move(*opened);

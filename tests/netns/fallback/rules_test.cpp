@@ -27,11 +27,11 @@ TEST(NftRules, ExemptTheMeshFirstAndRedirectLast) {
   EXPECT_THAT(nft_rules(example(), false),
               ElementsAre("meta mark 0x00001a2b return", "oifname \"lo\" return",
                           "ip daddr 10.1.0.0/16 return", "ip6 daddr fd00::1 return", "tcp dport 25 return",
-                          "tcp dport 9000-9010 return", "meta l4proto tcp redirect to :4140"));
+                          "tcp dport 9000-9010 return", "meta l4proto 6 redirect to :4140"));
   EXPECT_THAT(
       nft_rules(example(), true),
       ElementsAre("iifname \"lo\" return", "ip saddr 10.1.0.0/16 return", "ip6 saddr fd00::1 return",
-                  "ip saddr 192.0.2.1 return", "tcp dport 22 return", "meta l4proto tcp redirect to :4143"));
+                  "ip saddr 192.0.2.1 return", "tcp dport 22 return", "meta l4proto 6 redirect to :4143"));
 }
 
 TEST(NftRules, DoNotTrustTheMarkWhereTheCgroupIsKnown) {
