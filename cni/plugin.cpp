@@ -76,6 +76,7 @@ void log_outcome(const Environment& environment, const NetworkConfig& config,
   std::string line = std::string(name_of(environment.command)) + (outcome ? " done" : " failed") +
                      " network=" + config.name + " container=" + environment.container_id +
                      " pod=" + environment.pod.name_space + "/" + environment.pod.name +
+                     " netns=" + (environment.netns.empty() ? "none" : environment.netns) +
                      " took_ms=" + std::to_string(ms);
   if (!outcome) line += " code=" + std::to_string(outcome.error().code) + " " + outcome.error().msg;
   append_log(config.log_file, outcome ? LogLevel::info : LogLevel::error, line);

@@ -97,7 +97,7 @@ class Machine:
         self.arguments = arguments
         self.folder = arguments.folder
         self.cgroup = arguments.cgroup
-        self.processes = []
+        self.agent_process = None
         self.agent = UnixHttp("/run/heddle/agent/admin.sock")
 
     def prepare(self):
@@ -132,9 +132,8 @@ class Machine:
             "/opt/cni/bin", "--run-dir", "/run/heddle", "--log-file", f"{self.folder}/cni.log")
 
     def start(self, name, *command):
-        log = open(f"{self.folder}/{name}.log", "w", encoding="utf-8")
-        self.processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
-        return self.processes[-1]
+        log = open(f"{self.folder}/{name}.log", "a", encoding="utf-8")
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
     def program(self, name):
         return f"{self.arguments.bin_dir}/heddle-{name}"
@@ -156,16 +155,19 @@ class Machine:
         eventually("the control plane's trust anchors", lambda: os.path.exists("/run/control/trust-anchors.pem"))
         self.start_agent()
         self.start("proxy", self.program("proxy"), "--run-dir", "/run/heddle", "--workers", "1", "--destination-address",
-                   "127.0.0.1:8086", "--trust-anchors", "/run/control/trust-anchors.pem", "--log-level", "debug")
+                   "127.0.0.1:8086", "--trust-anchors", "/run/control/trust-anchors.pem", "--log-level", "debug", "--access-log", "json")
 
     def start_agent(self):
-        agent = self.start("agent", self.program("agent"), "--node-name", "node-1", "--run-dir", "/run/heddle", "--pin-folder",
+        self.agent_process = self.start("agent", self.program("agent"), "--node-name", "node-1", "--run-dir", "/run/heddle", "--pin-folder",
                            "/run/bpf/heddle", "--pods-cgroup", self.cgroup, "--interception", self.arguments.interception,
                            "--default-inject", "enabled", "--identity-address", "127.0.0.1:8080", "--trust-anchors",
                            "/run/control/trust-anchors.pem", "--token-file", "/run/token", "--source",
                            "folder:/run/objects")
         eventually("the agent's state", self.state)
-        return agent
+
+    def kill_agent(self):
+        self.agent_process.kill()
+        self.agent_process.wait()
 
     def state(self):
         text = self.agent.get("/state")
@@ -233,29 +235,40 @@ def leases(machine):
     return sorted(name for name in os.listdir(folder) if name[0].isdigit()) if os.path.isdir(folder) else []
 
 
+def start_container(machine, name, *command):
+    """A container of containerd's in the foreground: only then does ctr call DEL when it ends."""
+    return machine.start(f"ctr-{name}", "ctr", "-a", "/run/containerd.sock", "run", "--rm", "--cni", "--cgroup",
+                         f"/{machine.arguments.name}/ctr/{name}", IMAGE, name, *command)
+
+
+def stop_container(machine, name, process):
+    machine.ctr("task", "kill", "--signal", "9", name)
+    process.wait(timeout=20)
+
+
 def containerd_starts_and_stops_a_meshed_pod(machine):
-    container = "ctr-pod"
-    machine.ctr("run", "--detach", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/{container}", IMAGE, container,
-                "sleep", "1000")
-    pod = eventually("the agent lists the pod", lambda: find_pod(machine, container))
+    process = start_container(machine, "ctr-pod", "sleep", "1000")
+    pod = eventually("the agent lists the pod", lambda: find_pod(machine, "ctr-pod"))
     print("  agent:", json.dumps(pod)[:300])
-    answer = machine.ctr("task", "exec", "--exec-id", "1", container, *fetch("/from-ctr"))
+    assert pod["meshed"] and pod["mode"] == machine.arguments.interception, pod
+    eventually("the container runs", lambda: "RUNNING" in machine.ctr("task", "ls"))
+    answer = machine.ctr("task", "exec", "--exec-id", "1", "ctr-pod", *fetch("/from-ctr"))
     assert "hello /from-ctr" in answer, answer
-    machine.ctr("task", "kill", "--signal", "9", container)
-    eventually("the task to end", lambda: "STOPPED" in machine.ctr("task", "ls"))
-    machine.ctr("task", "delete", container)
-    machine.ctr("container", "delete", container)
-    eventually("the agent forgets the pod", lambda: not find_pod(machine, container))
+    stop_container(machine, "ctr-pod", process)
+    with open(f"{machine.folder}/cni.log", encoding="utf-8") as file:
+        deletions = [line for line in file if " DEL done " in line and "ctr-pod" in line]
+    # The process is gone before DEL, and its namespace with it.
+    assert deletions and all("netns=none" in line for line in deletions), deletions
+    assert not find_pod(machine, "ctr-pod"), "DEL has returned, the agent still lists the pod"
 
 
 def a_containers_first_connection_is_meshed(machine):
     """ADD has returned before the container's process starts, so there is no moment without a mesh."""
-    before = outbound_connections(machine)
-    output = machine.ctr("run", "--rm", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/first", IMAGE, "first", *fetch("/first"))
+    output = machine.ctr("run", "--rm", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/first", IMAGE, "first",
+                         *fetch("/first"))
     assert "hello /first" in output, output
-    eventually("the proxy counts the pod's connection", lambda: outbound_connections(machine) > before)
-    # containerd calls DEL with an empty CNI_NETNS here: the container is gone by then.
-    eventually("the agent forgets the pod", lambda: not find_pod(machine, "first"))
+    eventually("the proxy counts the pod's request", lambda: requests_of(machine, "first") == 1)
+    assert not find_pod(machine, "first"), "DEL has returned, the agent still lists the pod"
 
 
 def podman_starts_and_stops_a_meshed_pod(machine):
@@ -286,33 +299,25 @@ def two_containers_of_a_podman_pod_share_one_enrolment(machine):
 
 
 def a_pod_is_refused_while_the_agent_is_away_and_starts_once_it_is_back(machine):
-    agent = machine.processes[1]
-    agent.kill()
-    agent.wait()
-    output = machine.ctr("run", "--rm", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/away", IMAGE, "away", "true", check=False)
+    machine.kill_agent()
+    output = machine.ctr("run", "--rm", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/away", IMAGE, "away",
+                         "true", check=False)
     assert "heddle-agent is away" in output, output
-    machine.processes[1] = machine.start_agent()
-    machine.processes.pop()
-    output = machine.ctr("run", "--rm", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/back", IMAGE, "back", *fetch("/back"))
+    machine.start_agent()
+    output = machine.ctr("run", "--rm", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/back", IMAGE, "back",
+                         *fetch("/back"))
     assert "hello /back" in output, output
     eventually("the agent forgets the pod", lambda: not find_pod(machine, "back"))
 
 
 def a_pod_that_ends_while_the_agent_is_away_is_released_by_the_next_one(machine):
-    container = "orphan"
-    machine.ctr("run", "--detach", "--cni", "--cgroup", f"/{machine.arguments.name}/ctr/{container}", IMAGE, container,
-                "sleep", "1000")
-    eventually("the agent lists the pod", lambda: find_pod(machine, container))
-    agent = machine.processes[1]
-    agent.kill()
-    agent.wait()
-    machine.ctr("task", "kill", "--signal", "9", container)
-    eventually("the task to end", lambda: "STOPPED" in machine.ctr("task", "ls"))
-    machine.ctr("task", "delete", container)  # DEL with nobody to ask
-    machine.ctr("container", "delete", container)
-    machine.processes[1] = machine.start_agent()
-    machine.processes.pop()
-    eventually("the agent forgets the pod", lambda: not find_pod(machine, container))
+    process = start_container(machine, "orphan", "sleep", "1000")
+    eventually("the agent lists the pod", lambda: find_pod(machine, "orphan"))
+    eventually("the container runs", lambda: "RUNNING" in machine.ctr("task", "ls"))
+    machine.kill_agent()
+    stop_container(machine, "orphan", process)  # DEL with nobody to ask
+    machine.start_agent()
+    eventually("the agent forgets the pod", lambda: not find_pod(machine, "orphan"))
 
 
 def nothing_is_left_of_the_pods(machine):
@@ -324,11 +329,11 @@ def nothing_is_left_of_the_pods(machine):
     assert "CNI-DN" not in rules, rules
 
 
-def outbound_connections(machine):
-    """Connections that the proxy opened for pods' applications, of all pods."""
+def requests_of(machine, name):
+    """Outbound requests that the proxy counted for the pod."""
     text = run("curl", "-s", "-m", "5", "http://127.0.0.1:4191/metrics", check=False)
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines()
-               if line.startswith("tcp_open_total{") and 'direction="outbound"' in line)
+               if line.startswith("request_total{") and 'direction="outbound"' in line and name in line)
 
 
 TESTS = (containerd_starts_and_stops_a_meshed_pod, a_containers_first_connection_is_meshed,
@@ -361,6 +366,10 @@ def inside(arguments):
         failed += 1
         print(f"FAILED  to set the node up: {error}", flush=True)
     if failed:
+        print("--- proxy's counters\n" + "\n".join(
+            line for line in run("curl", "-s", "-m", "5", "http://127.0.0.1:4191/metrics", check=False).splitlines()
+            if not line.startswith("#") and "_bucket" not in line and not line.endswith(" 0")))
+        print("--- agent's drops\n" + (machine.agent.get("/drops") or "none"))
         for name in ("agent", "proxy", "control", "containerd", "cni"):
             path = f"{machine.folder}/{name}.log"
             if os.path.exists(path):
