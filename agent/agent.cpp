@@ -94,7 +94,15 @@ Result<> Agent::open_state() {
     if (!mark) return mark.error();
     parts_->saved.mark = *mark;
   }
-  parts_->store->set_mark(parts_->saved.mark);
+  auto boot = read_file("/proc/sys/kernel/random/boot_id", 256);
+  if (!boot) return boot.error();
+  while (!boot->empty() && boot->back() == '\n') boot->pop_back();
+  if (!parts_->saved.sandboxes.empty() && parts_->saved.boot != *boot) {
+    spdlog::info("state file is of an earlier boot; its sandboxes are gone count={}",
+                 parts_->saved.sandboxes.size());
+    parts_->saved.sandboxes.clear();
+  }
+  parts_->store->set_head(parts_->saved.mark, std::move(*boot));
   return {};
 }
 

@@ -20,7 +20,9 @@ void flag(CLI::App& app, const std::string& name, T& value, const std::string& t
   std::string variable = "HEDDLE_";
   for (const char c : name)
     variable += c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
-  app.add_option("--" + name, value, text)->envname(variable)->capture_default_str();
+  auto* option = app.add_option("--" + name, value, text)->envname(variable)->capture_default_str();
+  // A later flag wins, so that wrappers can be added to.
+  if constexpr (!std::is_same_v<T, std::vector<std::string>>) option->take_last();
 }
 
 }  // namespace

@@ -95,7 +95,10 @@ void ProxyLinks::enqueue_bytes(Link& link, std::string bytes) {
 void ProxyLinks::enqueue_upsert(Link& link, std::uint32_t pod_id) {
   auto& told = link.told[pod_id];
   if (told.queued) return;  // what is built then is the newest
-  told.queued = link.connection->send([this, id = link.id, pod_id] { return build_upsert(id, pod_id); });
+  told.queued = true;       // before send(), which may build at once
+  if (!link.connection->send([this, id = link.id, pod_id] { return build_upsert(id, pod_id); })) {
+    told.queued = false;  // offered again by retry_unacknowledged()
+  }
 }
 
 std::optional<OutgoingMessage> ProxyLinks::build_upsert(std::uint64_t link_id, std::uint32_t pod_id) {

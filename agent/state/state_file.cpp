@@ -229,9 +229,10 @@ std::string encode_sandbox(const Sandbox& sandbox) {
   return json::serialize(out);
 }
 
-std::string encode_state(std::uint32_t mark, const std::vector<std::string_view>& sandboxes) {
+std::string encode_state(std::uint32_t mark, std::string_view boot,
+                         const std::vector<std::string_view>& sandboxes) {
   std::string out = "{\"version\":" + std::to_string(format_version) + ",\"mark\":" + std::to_string(mark) +
-                    ",\"sandboxes\":[";
+                    ",\"boot\":" + json::serialize(json::string(boot)) + ",\"sandboxes\":[";
   bool first = true;
   for (const auto line : sandboxes) {
     out.append(first ? "\n" : ",\n").append(line);
@@ -261,6 +262,7 @@ Result<SavedState> decode_state(std::string_view text) {
   }
   SavedState out;
   out.mark = static_cast<std::uint32_t>(fields.number("mark", std::numeric_limits<std::uint32_t>::max()));
+  out.boot = fields.text("boot");
   if (const auto* list = fields.array("sandboxes")) {
     for (std::size_t i = 0; i < list->size() && !error; ++i) {
       const std::string where = "sandboxes[" + std::to_string(i) + "]";

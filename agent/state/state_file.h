@@ -13,6 +13,9 @@
 namespace heddle::agent {
 
 struct SavedState {
+  // The kernel's boot id (random(4)): netns cookies begin anew at each boot, so another boot's sandboxes are
+  // nothing.
+  std::string boot;
   std::uint32_t mark = 0;          // SO_MARK of mesh sockets in iptables mode, secret (the file is 0600)
   std::vector<Sandbox> sandboxes;  // facts, pod_id, mode, ports, path_reachable, pinned; spec only `meshed`
 };
@@ -20,7 +23,8 @@ struct SavedState {
 // One sandbox as one line of JSON.
 std::string encode_sandbox(const Sandbox& sandbox);
 // The whole file from encoded sandboxes.
-std::string encode_state(std::uint32_t mark, const std::vector<std::string_view>& sandboxes);
+std::string encode_state(std::uint32_t mark, std::string_view boot,
+                         const std::vector<std::string_view>& sandboxes);
 // Bounded; every field is checked. Errc::invalid_argument says what is wrong where.
 Result<SavedState> decode_state(std::string_view text);
 

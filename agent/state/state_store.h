@@ -20,7 +20,10 @@ class StateStore {
 
   StateStore(Loop& loop, std::string path) : loop_(loop), path_(std::move(path)) {}
 
-  void set_mark(std::uint32_t mark) { mark_ = mark; }
+  void set_head(std::uint32_t mark, std::string boot) {
+    mark_ = mark;
+    boot_ = std::move(boot);
+  }
   // Fills the store without writing (after load).
   void assume(const Sandbox& sandbox) { lines_[sandbox.facts.container_id] = encode_sandbox(sandbox); }
   // `done` once the change is on disk, or with the reason why not; the change stays for the next write.
@@ -35,6 +38,7 @@ class StateStore {
   Loop& loop_;
   std::string path_;
   std::uint32_t mark_ = 0;
+  std::string boot_;
   std::map<std::string, std::string> lines_;
   std::vector<Done> waiting_;  // for the next write
   bool writing_ = false;

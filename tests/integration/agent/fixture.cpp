@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,7 +19,9 @@
 namespace heddle::agent {
 
 namespace {
-std::string tail(const std::string& text) { return text.size() > 12000 ? text.substr(text.size() - 12000) : text; }
+std::string tail(const std::string& text) {
+  return text.size() > 12000 ? text.substr(text.size() - 12000) : text;
+}
 }  // namespace
 
 std::string TestPod::path() const {
@@ -142,7 +145,8 @@ bool FakeProxy::wait(const std::function<bool()>& condition, std::chrono::millis
 bool FakeProxy::has_pod(const std::string& name, std::chrono::milliseconds limit) {
   return wait(
       [&] {
-        return std::any_of(pods_.begin(), pods_.end(), [&](const auto& e) { return e.second.pod.name() == name; });
+        return std::any_of(pods_.begin(), pods_.end(),
+                           [&](const auto& e) { return e.second.pod.name() == name; });
       },
       limit);
 }
@@ -150,7 +154,8 @@ bool FakeProxy::has_pod(const std::string& name, std::chrono::milliseconds limit
 bool FakeProxy::lost_pod(const std::string& name, std::chrono::milliseconds limit) {
   return wait(
       [&] {
-        return std::none_of(pods_.begin(), pods_.end(), [&](const auto& e) { return e.second.pod.name() == name; });
+        return std::none_of(pods_.begin(), pods_.end(),
+                            [&](const auto& e) { return e.second.pod.name() == name; });
       },
       limit);
 }
@@ -248,14 +253,38 @@ std::string AgentTest::state() const {
   return text ? *text : "";
 }
 
+std::size_t AgentTest::descriptors() const {
+  std::error_code ignored;
+  const std::filesystem::directory_iterator folder("/proc/" + std::to_string(pid_) + "/fd", ignored);
+  return static_cast<std::size_t>(std::distance(begin(folder), end(folder)));
+}
+
+std::size_t AgentTest::netns_descriptors() const {
+  std::error_code ignored;
+  std::size_t count = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(pid_) + "/fd", ignored)) {
+    count += std::filesystem::read_symlink(entry.path(), ignored).string().starts_with("net:[") ? 1 : 0;
+  }
+  return count;
+}
+
 void AgentTest::start(const std::vector<std::string>& extra) {
-  std::vector<std::string> arguments{HEDDLE_AGENT_PROGRAM, "--run-dir",     run_,
-                                     "--pin-folder",       bpffs_.path() + "/heddle",
-                                     "--pods-cgroup",      cgroup_.path(),
-                                     "--node-name",        "node-1",
-                                     "--default-inject",   "enabled",
-                                     "--http-address",     "",
-                                     "--log-level",        "debug"};
+  std::vector<std::string> arguments{HEDDLE_AGENT_PROGRAM,
+                                     "--run-dir",
+                                     run_,
+                                     "--pin-folder",
+                                     bpffs_.path() + "/heddle",
+                                     "--pods-cgroup",
+                                     cgroup_.path(),
+                                     "--node-name",
+                                     "node-1",
+                                     "--default-inject",
+                                     "enabled",
+                                     "--http-address",
+                                     "",
+                                     "--log-level",
+                                     "debug"};
   arguments.insert(arguments.end(), extra.begin(), extra.end());
   std::vector<char*> raw;
   for (auto& argument : arguments) raw.push_back(argument.data());
@@ -266,6 +295,10 @@ void AgentTest::start(const std::vector<std::string>& extra) {
   if (pid_ == 0) {
     ::dup2(output.get(), 1);
     ::dup2(output.get(), 2);
+    if (descriptor_limit_ > 0) {
+      const rlimit limit{descriptor_limit_, descriptor_limit_};
+      ::setrlimit(RLIMIT_NOFILE, &limit);
+    }
     ::execv(raw[0], raw.data());
     ::_exit(127);
   }

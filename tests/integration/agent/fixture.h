@@ -19,7 +19,8 @@
 #include "base/io/unix_message.h"
 #include "tests/support/netns_lab.h"
 
-// A real heddle-agent process with its real datapath, and peers written here: a plugin's calls and a scripted proxy.
+// A real heddle-agent process with its real datapath, and peers written here: a plugin's calls and a scripted
+// proxy.
 namespace heddle::agent {
 
 // A pod made of a bare netns, with an address of its own. `path` leads there as long as the pod lives.
@@ -32,7 +33,8 @@ struct TestPod {
 
 node::CniReply call_agent(const std::string& socket, const node::CniRequest& request, int netns_fd = -1);
 
-// A proxy's end of the conversation, on a thread of its own: acknowledges what it is told to, keeps what it gets.
+// A proxy's end of the conversation, on a thread of its own: acknowledges what it is told to, keeps what it
+// gets.
 class FakeProxy {
  public:
   struct HeldPod {
@@ -110,6 +112,9 @@ class AgentTest : public ::testing::Test {
   std::string cni_socket() const { return run_ + "/agent/cni.sock"; }
   std::string proxy_socket() const { return run_ + "/agent/proxy.sock"; }
   std::string state() const;
+  // Open descriptors of the agent; those of network namespaces.
+  std::size_t descriptors() const;
+  std::size_t netns_descriptors() const;
 
   test::TestBpffs bpffs_;
   test::TestCgroup cgroup_;
@@ -117,6 +122,7 @@ class AgentTest : public ::testing::Test {
   std::string objects_;
   Fd neighbour_;
   int next_pod_ = 0;
+  unsigned long descriptor_limit_ = 0;  // of the agent; 0: as it is
   pid_t pid_ = -1;
 };
 

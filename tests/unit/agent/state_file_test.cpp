@@ -37,7 +37,7 @@ Sandbox full() {
 
 std::string file_with(const Sandbox& sandbox) {
   const auto line = encode_sandbox(sandbox);
-  return encode_state(4711, {line});
+  return encode_state(4711, "boot-1", {line});
 }
 
 TEST(StateFile, ReadsBackWhatItWrote) {
@@ -45,6 +45,7 @@ TEST(StateFile, ReadsBackWhatItWrote) {
   const auto read = decode_state(file_with(written));
   ASSERT_TRUE(read) << read.error().message();
   EXPECT_EQ(read->mark, 4711u);
+  EXPECT_EQ(read->boot, "boot-1");
   ASSERT_EQ(read->sandboxes.size(), 1u);
   const Sandbox& sandbox = read->sandboxes.front();
   EXPECT_EQ(sandbox.facts, written.facts);
@@ -57,7 +58,7 @@ TEST(StateFile, ReadsBackWhatItWrote) {
 }
 
 TEST(StateFile, ReadsAnEmptyOne) {
-  const auto read = decode_state(encode_state(1, {}));
+  const auto read = decode_state(encode_state(1, "b", {}));
   ASSERT_TRUE(read) << read.error().message();
   EXPECT_TRUE(read->sandboxes.empty());
 }

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// What operators see and cause: pages, limits, full disks, the choice of interception.
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "base/io/file.h"
+#include "base/io/netns.h"
+#include "tests/integration/agent/fixture.h"
+
+namespace heddle::agent {
+namespace {
+
+std::string get(const std::string& run, const std::string& target, const std::string& more = "") {
+  const Fd here = *open_netns("/proc/thread-self/ns/net");
+  return test::run_in(here.get(), "curl -s -m 5 " + more + " --unix-socket " + run +
+                                      "/agent/admin.sock 'http://agent" + target + "'")
+      .output;
+}
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST_F(AgentTest, ShowsItsStateVerificationAndMetrics) {
+  start();
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  const TestPod pod = make_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  EXPECT_EQ(get(run_, "/ready"), "ready\n");
+  EXPECT_EQ(get(run_, "/live"), "live\n");
+  const std::string shown = get(run_, "/state");
+  EXPECT_TRUE(has(shown, "\"name\":\"" + pod.id + "\"")) << shown;
+  EXPECT_TRUE(has(shown, "\"proxy\":\"acknowledged\"")) << shown;
+  EXPECT_TRUE(has(shown, "\"hook\":\"connect4\"")) << shown;
+  EXPECT_TRUE(has(shown, "\"state\":\"active\"")) << shown;
+  EXPECT_TRUE(has(get(run_, "/verify"), "\"ok\":true,\"proxy_active\":true"));
+  const std::string metrics = get(run_, "/metrics");
+  for (const char* part :
+       {"heddle_agent_pods{mode=\"ebpf\"} 1\n", "heddle_agent_enrolments_total{result=\"ok\"} 1\n",
+        "heddle_agent_enrolment_duration_seconds_count 1\n", "heddle_agent_proxies{state=\"active\"} 1\n",
+        "heddle_agent_cni_requests_total{command=\"ADD\",code=\"0\"} 1\n",
+        "heddle_interception_verdicts_total{pod_id=\"1\"", "heddle_agent_build_info{version="}) {
+    EXPECT_TRUE(has(metrics, part)) << part << "\n" << metrics;
+  }
+  EXPECT_TRUE(has(get(run_, "/loglevel", "-d warn"), "warn"));
+  EXPECT_TRUE(has(get(run_, "/loglevel", "-d loud"), "trace, debug"));
+  EXPECT_TRUE(has(get(run_, "/nonsense"), "/state"));
+}
+
+TEST_F(AgentTest, ReportsConnectionsThatAHookDropped) {
+  start();
+  const TestPod pod = make_wired_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  // An address that nobody told heddle of is nobody's: fail closed.
+  const std::string unknown = pod.ip + "09";
+  test::must_run_in(pod.netns.get(), "ip addr add " + unknown + "/24 dev eth0");
+  const test::SocketMaker client(cgroup_.child("other"), neighbour_.get());
+  Fd socket = client.make(AF_INET);
+  EXPECT_NE(test::connect_to(socket, unknown + ":80", std::chrono::milliseconds(300)), 0);
+  EXPECT_TRUE(test::eventually([&] { return has(get(run_, "/drops"), unknown + ":80"); }))
+      << get(run_, "/drops");
+  const std::string followed = get(run_, "/drops?follow", "-N -m 1");
+  EXPECT_TRUE(has(followed, unknown + ":80")) << followed;
+}
+
+TEST_F(AgentTest, TellsTheRuntimeToTryAgainWhenItsDescriptorsRunOut) {
+  descriptor_limit_ = 80;
+  start();
+  std::vector<TestPod> pods;
+  node::CniReply last;
+  for (int i = 0; i < 60; ++i) {
+    pods.push_back(make_pod());
+    last = add(pods.back());
+    if (last.code() != 0) break;
+  }
+  EXPECT_EQ(last.code(), 11u) << last.msg();
+  EXPECT_TRUE(has(last.details(), "descriptors")) << last.details();
+  for (std::size_t i = 0; i < 3; ++i) EXPECT_EQ(del(pods[i], false).code(), 0u);
+  EXPECT_EQ(add(pods.back()).code(), 0u);
+}
+
+TEST_F(AgentTest, LeavesNoRedirectionBehindWhenTheDiskIsFull) {
+  const std::string folder = run_ + "/agent";
+  ::mkdir(folder.c_str(), 0755);
+  ASSERT_EQ(::mount("none", folder.c_str(), "tmpfs", 0, "size=64k,mode=755"), 0);
+  const std::shared_ptr<void> unmount(nullptr, [&](void*) { ::umount2(folder.c_str(), MNT_DETACH); });
+  start();
+  const TestPod before = make_pod();
+  EXPECT_EQ(add(before).code(), 0u);
+  const Fd here = *open_netns("/proc/thread-self/ns/net");
+  test::run_in(here.get(), "dd if=/dev/zero of=" + folder + "/filler bs=1k count=128 2>/dev/null");
+  const TestPod pod = make_pod();
+  const auto refused = add(pod);
+  EXPECT_EQ(refused.code(), 11u) << refused.msg();
+  EXPECT_TRUE(has(refused.details(), "--run-dir")) << refused.details();
+  EXPECT_EQ(check(before).code(), 0u) << "running pods stay as they are";
+  std::filesystem::remove(folder + "/filler");
+  EXPECT_TRUE(test::eventually([&] { return add(pod).code() == 0; }));
+}
+
+TEST_F(AgentTest, RedirectsWithRulesWhenToldTo) {
+  start({"--interception", "iptables"});
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  const TestPod pod = make_wired_pod();
+  const auto reply = add(pod);
+  ASSERT_EQ(reply.code(), 0u) << reply.msg();
+  ASSERT_TRUE(proxy.has_pod(pod.id));
+  EXPECT_EQ(proxy.pod(pod.id)->interception(), node::IPTABLES);
+  const test::SocketMaker app(cgroup_.child("pod"), pod.netns.get());
+  Fd client = app.make(AF_INET);
+  const std::string there = pod.ip.substr(0, pod.ip.rfind('.')) + ".1:8080";
+  ASSERT_EQ(test::connect_to(client, there), 0);
+  Fd listener(::dup(proxy.listener(pod.id, false)));
+  Fd accepted = test::accept_from(listener);
+  ASSERT_TRUE(accepted);
+  EXPECT_EQ(test::original_dst(accepted).to_string(), there);
+  // The mesh's own sockets pass by their mark.
+  Fd mesh = proxy.take_socket(proxy.pod(pod.id)->id(), false);
+  EXPECT_EQ(test::connect_to(mesh, there), -ECONNREFUSED) << "nobody listens there";
+  EXPECT_EQ(check(pod).code(), 0u) << check(pod).msg();
+  EXPECT_EQ(del(pod, true).code(), 0u);
+  Fd direct = app.make(AF_INET);
+  EXPECT_EQ(test::connect_to(direct, there), -ECONNREFUSED) << "DEL took the rules away";
+}
+
+TEST_F(AgentTest, MovesRunningPodsWhenTheInterceptionIsChanged) {
+  start();
+  FakeProxy first(proxy_socket());
+  ASSERT_TRUE(first.serves());
+  const TestPod pod = make_wired_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(first.has_pod(pod.id));
+  const auto connect_arrives = [&](FakeProxy& proxy) {
+    const test::SocketMaker app(cgroup_.child("pod" + std::to_string(::random())), pod.netns.get());
+    Fd client = app.make(AF_INET);
+    const std::string there = pod.ip.substr(0, pod.ip.rfind('.')) + ".1:8080";
+    if (const int result = test::connect_to(client, there); result != 0)
+      return "connect " + std::to_string(result);
+    Fd listener(::dup(proxy.listener(pod.id, false)));
+    Fd accepted = test::accept_from(listener);
+    return accepted
+               ? test::original_dst(accepted).to_string() == there ? std::string("ok") : "wrong destination"
+               : "not accepted";
+  };
+  stop(SIGTERM);
+  start({"--interception", "iptables"});
+  FakeProxy::Script held;
+  held.held = first.leave();
+  FakeProxy second(proxy_socket(), std::move(held));
+  ASSERT_TRUE(test::eventually(
+      [&] { return second.pod(pod.id) && second.pod(pod.id)->interception() == node::IPTABLES; }));
+  EXPECT_TRUE(test::eventually([&] { return check(pod).code() == 0; })) << check(pod).msg();
+  EXPECT_EQ(connect_arrives(second), "ok");
+  EXPECT_FALSE(std::filesystem::exists(bpffs_.path() + "/heddle")) << "leftovers of eBPF";
+  stop(SIGTERM);
+  FakeProxy::Script script;
+  script.held = second.leave();
+  start({"--interception", "ebpf"});
+  FakeProxy third(proxy_socket(), std::move(script));
+  ASSERT_TRUE(
+      test::eventually([&] { return third.pod(pod.id) && third.pod(pod.id)->interception() == node::EBPF; }));
+  EXPECT_TRUE(test::eventually([&] { return check(pod).code() == 0; })) << check(pod).msg();
+  EXPECT_EQ(connect_arrives(third), "ok");
+  const auto rules = test::run_in(pod.netns.get(), "nft list ruleset; iptables-save -t nat 2>/dev/null");
+  EXPECT_FALSE(has(rules.output, "4140")) << rules.output;
+}
+
+}  // namespace
+}  // namespace heddle::agent

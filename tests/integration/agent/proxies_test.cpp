@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// The conversation with proxies: away, slow, replaced, wrong, unauthorised.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/io/netns.h"
+#include "tests/integration/agent/fixture.h"
+
+namespace heddle::agent {
+namespace {
+
+TEST_F(AgentTest, EnrolsWhileTheProxyIsAwayAndTellsItLater) {
+  start();
+  const TestPod pod = make_wired_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  // Connections wait in the backlog of the listener the agent holds.
+  const test::SocketMaker app(cgroup_.child("pod"), pod.netns.get());
+  Fd client = app.make(AF_INET);
+  EXPECT_EQ(test::connect_to(client, "192.0.2.1:80"), 0);
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.has_pod(pod.id));
+  Fd listener(::dup(proxy.listener(pod.id, false)));
+  EXPECT_TRUE(test::accept_from(listener));
+}
+
+TEST_F(AgentTest, GoesOnWithoutAnAcknowledgementAfterItsDeadlineAndOffersAgain) {
+  start();
+  FakeProxy::Script script;
+  script.acknowledge = false;
+  FakeProxy proxy(proxy_socket(), std::move(script));
+  ASSERT_TRUE(proxy.serves());
+  const TestPod slow = make_pod();
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_EQ(add(slow).code(), 0u);
+  const auto took = std::chrono::steady_clock::now() - begun;
+  EXPECT_GE(took, std::chrono::milliseconds(1900));
+  EXPECT_LT(took, std::chrono::milliseconds(4000));
+  EXPECT_EQ(check(slow).code(), 0u);
+  proxy.acknowledge_from_now_on();
+  const auto upserts = [&] {
+    int count = 0;
+    for (const auto& message : proxy.messages()) count += message.has_pod_upsert() ? 1 : 0;
+    return count;
+  };
+  EXPECT_TRUE(test::eventually([&] { return upserts() >= 2; }, std::chrono::milliseconds(10'000)));
+}
+
+TEST_F(AgentTest, DrainsTheOldProxyOnlyWhenTheNewOneServesEverything) {
+  start();
+  FakeProxy old(proxy_socket());
+  ASSERT_TRUE(old.serves());
+  const TestPod pod = make_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(old.has_pod(pod.id));
+  FakeProxy::Script slow;
+  slow.answer_snapshot = false;
+  FakeProxy young(proxy_socket(), std::move(slow));
+  ASSERT_TRUE(young.serves());
+  ASSERT_TRUE(young.has_pod(pod.id));
+  EXPECT_FALSE(old.told_to_drain(std::chrono::milliseconds(200)));
+  // Both hear of what happens meanwhile.
+  const TestPod later = make_pod();
+  ASSERT_EQ(add(later).code(), 0u);
+  EXPECT_TRUE(old.has_pod(later.id));
+  EXPECT_TRUE(young.has_pod(later.id));
+  node::FromProxy ack;
+  ack.mutable_snapshot_ack()->set_pods(1);
+  young.send(ack);
+  EXPECT_TRUE(old.told_to_drain());
+  EXPECT_FALSE(young.told_to_drain(std::chrono::milliseconds(100)));
+  // A removed pod is let go of by the draining one too: its listener keeps a netns alive.
+  EXPECT_EQ(del(pod, false).code(), 0u);
+  EXPECT_TRUE(old.lost_pod(pod.id));
+  EXPECT_TRUE(young.lost_pod(pod.id));
+}
+
+TEST_F(AgentTest, GivesSocketsAheadOfNeedAndOnRequest) {
+  start();
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  const TestPod pod = make_wired_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(proxy.has_pod(pod.id));
+  const auto id = proxy.pod(pod.id)->id();
+  EXPECT_TRUE(
+      test::eventually([&] { return proxy.sockets_of(id, false) == 8 && proxy.sockets_of(id, true) == 8; }));
+  node::FromProxy request;
+  request.mutable_socket_request()->set_pod_id(id);
+  request.mutable_socket_request()->set_count(100);
+  request.mutable_socket_request()->set_request(42);
+  proxy.send(request);
+  EXPECT_TRUE(test::eventually([&] { return proxy.sockets_of(id, false) == 108; }));
+  const Fd socket = proxy.take_socket(id, false);
+  EXPECT_EQ(*socket_netns_cookie(socket.get()), *netns_cookie(pod.netns.get()));
+  EXPECT_NE(::fcntl(socket.get(), F_GETFL) & O_NONBLOCK, 0);
+  // For a pod that is not there the answer is an error, not silence.
+  request.mutable_socket_request()->set_pod_id(4000);
+  request.mutable_socket_request()->set_request(43);
+  proxy.send(request);
+  EXPECT_TRUE(test::eventually([&] {
+    for (const auto& message : proxy.messages()) {
+      if (message.has_sockets() && message.sockets().request() == 43)
+        return !message.sockets().error().empty();
+    }
+    return false;
+  }));
+}
+
+TEST_F(AgentTest, RefusesPeersOfOtherUsers) {
+  start({"--proxy-uid", "12345"});
+  const auto tries_as = [&](uid_t uid, const std::string& socket) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      if (::setgid(12345) != 0 || ::setuid(uid) != 0) ::_exit(9);
+      auto fd = connect_unix(socket, false);
+      if (!fd) ::_exit(1);
+      node::FromProxy hello;
+      hello.mutable_hello()->set_pid(1);
+      (void)static_cast<bool>(send_unix(fd->get(), hello.SerializeAsString()));
+      node::FromProxy end;
+      end.mutable_held_end();
+      (void)static_cast<bool>(send_unix(fd->get(), end.SerializeAsString()));
+      ::_exit(receive_unix(fd->get()) ? 0 : 2);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    return WEXITSTATUS(status);
+  };
+  EXPECT_EQ(tries_as(12345, proxy_socket()), 0);
+  EXPECT_EQ(tries_as(23456, proxy_socket()), 2) << "in the group, but another user";
+  EXPECT_EQ(tries_as(12345, cni_socket()), 1) << "the socket's mode keeps everybody out but root";
+}
+
+TEST_F(AgentTest, AnswersAMalformedCniRequestWithAnError) {
+  start();
+  auto fd = connect_unix(cni_socket(), false);
+  ASSERT_TRUE(fd);
+  ASSERT_TRUE(send_unix(fd->get(), "\xff\xff\xff\xff not a message"));
+  auto answer = receive_unix(fd->get());
+  ASSERT_TRUE(answer);
+  node::CniReply reply;
+  ASSERT_TRUE(reply.ParseFromString(answer->bytes));
+  EXPECT_EQ(reply.code(), 6u);
+  EXPECT_FALSE(reply.details().empty());
+  EXPECT_EQ(add(make_pod()).code(), 0u) << "and goes on serving";
+}
+
+TEST_F(AgentTest, DisconnectsAProxyThatTalksNonsenseAndServesTheNext) {
+  start();
+  FakeProxy::Script silent;
+  silent.say_hello = false;
+  FakeProxy rude(proxy_socket(), std::move(silent));
+  node::FromProxy ack;
+  ack.mutable_snapshot_ack();
+  rude.send(ack);
+  EXPECT_TRUE(rude.closed()) << "the first message is to be Hello";
+  FakeProxy broken(proxy_socket());
+  ASSERT_TRUE(broken.serves());
+  for (int i = 0; i < 20; ++i) broken.send_raw("\xff\xff\xff");
+  EXPECT_TRUE(broken.closed());
+  FakeProxy good(proxy_socket());
+  EXPECT_TRUE(good.serves());
+}
+
+TEST_F(AgentTest, RefusesCertificatesForIdentitiesThatAreNotHere) {
+  start();
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  node::FromProxy request;
+  request.mutable_certify_request()->set_identity(
+      "admin.kube-system.serviceaccount.identity.heddle.cluster.local");
+  request.mutable_certify_request()->set_pod_id(1);
+  request.mutable_certify_request()->set_csr("der");
+  proxy.send(request);
+  EXPECT_TRUE(test::eventually([&] {
+    for (const auto& message : proxy.messages()) {
+      if (message.has_certificate())
+        return message.certificate().error().find("no meshed pod") != std::string::npos;
+    }
+    return false;
+  }));
+}
+
+}  // namespace
+}  // namespace heddle::agent
