@@ -61,7 +61,6 @@ ProfileUpdate convert(const api::DestinationProfile& message) {
     update.labels.emplace("service", service.name());
     update.labels.emplace("namespace", service.namespace_());
   }
-  if (update.endpoint) update.labels = update.endpoint->labels;
   return update;
 }
 

@@ -74,12 +74,17 @@ Resolution Entry::resolution() const {
       // Overdue: control knows the service and stays silent about its endpoints, as Linkerd's does without
       // any.
       r.state = Destination::State::service;
-      for (const auto& [address, info] : set_) r.endpoints.push_back(info);
+      for (const auto& [address, info] : set_) {
+        r.endpoints.push_back(info);
+        // Both end up in one label set of metrics: what the service says is not said again.
+        for (const auto& [key, value] : r.labels) r.endpoints.back().labels.erase(key);
+      }
     }
     return r;
   }
   r.state = Destination::State::endpoint;
   if (profile_->endpoint) {
+    r.labels.clear();  // the endpoint has its own
     r.endpoint = profile_->endpoint;
     r.opaque = r.opaque || profile_->endpoint->hint == ProtocolHint::opaque;
   } else {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/telemetry/exposition.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace heddle::proxy {
@@ -53,6 +54,27 @@ Labels join_labels(std::string_view a, std::string_view b) {
   Labels out(a);
   if (!a.empty() && !b.empty()) out.push_back(',');
   out.append(b);
+  return out;
+}
+
+Labels unique_labels(const Labels& labels) {
+  Labels out;
+  std::vector<std::string_view> names;
+  std::string_view rest = labels;
+  while (!rest.empty()) {
+    const auto equals = rest.find("=\"");
+    if (equals == std::string_view::npos) break;
+    auto end = equals + 2;
+    while (end < rest.size() && rest[end] != '"') end += rest[end] == '\\' ? 2 : 1;
+    if (end >= rest.size()) break;
+    const auto name = rest.substr(0, equals);
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      names.push_back(name);
+      out = join_labels(out, rest.substr(0, end + 1));
+    }
+    rest.remove_prefix(end + 1);
+    if (rest.starts_with(",")) rest.remove_prefix(1);
+  }
   return out;
 }
 

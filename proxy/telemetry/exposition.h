@@ -44,6 +44,10 @@ class Exposition {
 // Joins two rendered label lists.
 Labels join_labels(std::string_view a, std::string_view b);
 
+// The same without repetitions of a label's name (the first value stays): Prometheus refuses a whole scrape
+// for one.
+Labels unique_labels(const Labels& labels);
+
 // process_* of this process (start time, CPU, memory, descriptors, threads) as complete families.
 std::string process_metrics(MetricsRegistry::Format format);
 

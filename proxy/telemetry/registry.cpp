@@ -144,6 +144,7 @@ class ThreadTelemetry final : public Telemetry {
     const auto now = Clock::now();
     auto it = map.find(labels);
     if (it == map.end()) {
+      if (Labels unique = unique_labels(labels); unique != labels) return find<T>(map, unique, make);
       static const Labels overflow = render_label("overflow", "true");
       const bool full = table_->size >= max_series_ && labels != overflow;
       if (full) {

@@ -64,6 +64,25 @@ TEST(Entry, IsAServiceOnceItsEndpointsAreKnown) {
   EXPECT_EQ(r.labels.at("namespace"), "shop");
 }
 
+TEST(Entry, SaysEachLabelOnce) {
+  Entry e(vip);
+  auto profile = service();
+  profile.labels = {{"namespace", "shop"}, {"service", "web"}};
+  e.profile(profile);
+  auto one = pod(1);
+  one.labels = {{"namespace", "shop"}, {"pod", "web-1"}};
+  e.endpoints(add({one}));
+  const auto r = e.resolution();
+  EXPECT_EQ(r.labels, (std::map<std::string, std::string>{{"namespace", "shop"}, {"service", "web"}}));
+  EXPECT_EQ(r.endpoints[0].labels, (std::map<std::string, std::string>{{"pod", "web-1"}}));
+  ProfileUpdate direct;
+  direct.endpoint = one;
+  direct.labels = {{"namespace", "shop"}};
+  e.profile(direct);
+  EXPECT_TRUE(e.resolution().labels.empty());
+  EXPECT_EQ(e.resolution().endpoint->labels, one.labels);
+}
+
 TEST(Entry, FollowsAddAndRemove) {
   Entry e(vip);
   e.profile(service());

@@ -72,6 +72,14 @@ TEST(Labels, EscapeWhatWouldEndThem) {
   EXPECT_EQ(render_label("a", "x\"y\\z\nw"), "a=\"x\\\"y\\\\z\\nw\"");
 }
 
+TEST(Labels, AreExposedOnceEach) {
+  MetricsRegistry registry;
+  auto telemetry = registry.make_telemetry();
+  telemetry->tcp("a=\"1\",b=\"x,\\\"=\",a=\"2\"")->open_total.add(1);
+  EXPECT_EQ(value(registry.expose(Format::prometheus), "tcp_open_total{a=\"1\",b=\"x,\\\"=\"}"), 1)
+      << registry.expose(Format::prometheus);
+}
+
 TEST(Registry, AddsUpTheThreads) {
   MetricsRegistry registry;
   auto one = registry.make_telemetry();
