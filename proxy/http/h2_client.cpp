@@ -11,8 +11,8 @@ namespace heddle::proxy::http {
 // One request of ours, as answerer of an exchange.
 class ClientStream final : public H2Stream, private Peer {
  public:
-  ClientStream(H2Client& client, ResponsePeer& requester, bool to_head, Version restore)
-      : client_(client), requester_(&requester), to_head_(to_head), restore_(restore) {}
+  ClientStream(H2Client& client, ResponsePeer& requester, bool to_head)
+      : client_(client), requester_(&requester), to_head_(to_head) {}
   Peer* as_peer() { return this; }
 
  private:
@@ -35,7 +35,6 @@ class ClientStream final : public H2Stream, private Peer {
   std::unique_ptr<ResponseHead> head_;
   std::unique_ptr<Fields> trailers_;
   const bool to_head_;
-  const Version restore_;
   bool responded_ = false;
   bool too_large_ = false;
 };
@@ -58,7 +57,7 @@ Peer* H2Client::start(const RequestHead& head, bool end, ResponsePeer& requester
     orig_proto = to_string(head.version);
     if (head.absolute_form) orig_proto += "; absolute-form";
   }
-  auto stream = std::make_unique<ClientStream>(*this, requester, head.is_head(), head.version);
+  auto stream = std::make_unique<ClientStream>(*this, requester, head.is_head());
   ClientStream& made = *stream;
   const std::int32_t id = submit_request(head, end, made, orig_proto);
   if (id < 0) {

@@ -137,6 +137,7 @@ void ServerStream::start(bool end_stream) {
   // One name for the target, or two servers might route by different ones.
   if (!head->authority().empty() && head->authority_.size != 0) head->fields.remove(Name::host);
   strip_hop_by_hop(head->fields);
+  join_cookies(head->fields);
   if (end_stream) head->content = Content::none;
   if (!end_stream && head->content == Content::none) head->content = Content::streamed;
   Peer* request = server_.handler_.start(*head, end_stream, *this);

@@ -115,8 +115,24 @@ std::optional<AbsoluteForm> split_absolute(std::string_view target) {
   return form;
 }
 
+bool is_visible(std::string_view text) {
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte <= 0x20 || byte == 0x7f) return false;
+  }
+  return true;
+}
+
+// What could be written as HTTP/1 in two ways must not come in by HTTP/2 either.
+Result<> settle_http2_target(const RequestHead& head) {
+  if (!is_token(head.method()) || !is_visible(head.target()) || !is_visible(head.authority()))
+    return make_error(Errc::protocol, "malformed pseudo-header field");
+  if (head.is_connect() || head.target().starts_with('/') || head.target() == "*") return {};
+  return make_error(Errc::protocol, ":path is no path");
+}
+
 Result<> settle_target(RequestHead& head) {
-  if (head.version == Version::http2) return {};
+  if (head.version == Version::http2) return settle_http2_target(head);
   std::size_t hosts = 0;
   for (std::size_t i = 0; i < head.fields.size(); ++i) hosts += head.fields.id(i) == Name::host ? 1 : 0;
   if (hosts > 1) return make_error(Errc::protocol, "host more than once");
@@ -419,6 +435,19 @@ void strip_mesh_fields(Fields& fields) {
     return id == Name::l5d_client_id || id == Name::l5d_orig_proto || id == Name::l5d_proxy_error ||
            id == Name::mesh;
   });
+}
+
+void join_cookies(Fields& fields) {
+  std::string joined;
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (!equal_ignoring_case(fields.name(i), "cookie")) continue;
+    if (found++ != 0) joined += "; ";
+    joined += fields.value(i);
+  }
+  if (found < 2) return;
+  fields.remove("cookie");
+  fields.add("cookie", joined);
 }
 
 ResponseHead make_error_response(std::uint16_t status, std::string_view reason, bool grpc) {

@@ -168,6 +168,9 @@ void strip_hop_by_hop(Fields& fields);
 // proxy adds its own.
 void strip_mesh_fields(Fields& fields);
 
+// HTTP/2 may cut Cookie into several fields; HTTP/1 knows one only (RFC 9113 8.2.3).
+void join_cookies(Fields& fields);
+
 // An answer of the proxy itself with `l5d-proxy-error`. For gRPC a trailers-only answer: status 200 with
 // grpc-status and grpc-message. Ends with the head; HTTP/1 gets `content-length: 0`.
 ResponseHead make_error_response(std::uint16_t status, std::string_view reason, bool grpc);

@@ -12,7 +12,8 @@ void restore_orig_proto(RequestHead& head, std::string_view value) {
   if (version == "HTTP/1.1") {
     head.version = Version::http1_1;
   } else if (version == "HTTP/1.0") {
-    head.version = Version::http1_0;
+    // HTTP/1.0 has no chunks to send content of unknown length in.
+    head.version = head.content == Content::streamed ? Version::http1_1 : Version::http1_0;
   } else {
     return;
   }

@@ -97,6 +97,45 @@ TEST_F(Forwarding, ServesManyRequestsOverFewConnections) {
   std::cout << ran.out;
 }
 
+// Upgrades at `address`, sends bytes, half-closes; prints what came back.
+std::string upgrade_and_echo(const SocketAddress& address) {
+  return "timeout 10 python3 -c 'import socket; s=socket.create_connection((\"127.0.0.1\"," +
+         std::to_string(address.port) +
+         ")); s.sendall(b\"GET /chat HTTP/1.1\\r\\nHost: a\\r\\nConnection: Upgrade\\r\\nUpgrade: "
+         "echo\\r\\n\\r\\n\"); h=b\"\"\n"
+         "while b\"\\r\\n\\r\\n\" not in h: h+=s.recv(4096)\n"
+         "s.sendall(b\"x\"*100000); s.shutdown(socket.SHUT_WR); n=0\n"
+         "while True:\n d=s.recv(65536)\n if not d: break\n n+=d.count(b\"x\")\n"
+         "print(h.split()[1].decode(), h.lower().count(b\"upgrade: echo\"), n)'";
+}
+
+TEST_F(Forwarding, SwitchesProtocolsTowardsAnUnmeshedServer) {
+  const auto entry = lab_.listen_outbound(lab_.plain(lab_.listen_switching_app()), Protocol::http1);
+  EXPECT_EQ(run_command(upgrade_and_echo(entry)).out, "101 1 100000\n");
+}
+
+TEST_F(Forwarding, SwitchesProtocolsOverAMeshTunnel) {
+  const auto far = lab_.listen_mesh(lab_.listen_switching_app());
+  const auto entry = lab_.listen_outbound(lab_.meshed({far}), Protocol::http1);
+  EXPECT_EQ(run_command(upgrade_and_echo(entry)).out, "101 1 100000\n");
+}
+
+TEST_F(Forwarding, JoinsAPodOfTheSameNodeWithoutAConnectionBetween) {
+  lab_.join_locally();
+  const auto entry = lab_.listen_outbound(lab_.meshed({nginx_.address()}), Protocol::http1);
+  const Ran ran =
+      run_command("curl -sS -m 5 -H 'l5d-client-id: evil' " + url(entry, "/id") + " " + url(entry, "/id"));
+  EXPECT_EQ(ran.status, 0) << ran.out;
+  EXPECT_NE(ran.out.find(lab_.client_pod->identity + "||HTTP/1.1|/id"), std::string::npos) << ran.out;
+}
+
+TEST_F(Forwarding, RemovesAnInventedIdentityOfAnUnmeshedClient) {
+  const auto entry = lab_.listen_inbound(nginx_.address(), Protocol::http1);
+  const Ran ran = run_command("curl -sS -m 5 -H 'l5d-client-id: evil' -H 'heddle-client: 1.2.3.4:5' " +
+                              url(entry, "/id"));
+  EXPECT_TRUE(ran.out.starts_with("||HTTP/1.1|/id")) << ran.out;
+}
+
 class Http2Forwarding : public ::testing::Test {
  protected:
   Nginx nginx_{usual_server, "http2"};

@@ -224,6 +224,60 @@ SocketAddress ProxyLab::listen_mesh(SocketAddress app, TlsState tls) {
   return *own;
 }
 
+namespace {
+
+struct SwitchingApp final : StreamEvents {
+  explicit SwitchingApp(std::unique_ptr<Stream> taken) : stream(std::move(taken)) {
+    stream->set_events(this);
+  }
+  void on_readable() override {
+    std::array<char, 4096> buffer;
+    while (stream) {
+      const IoResult result = stream->read(std::as_writable_bytes(std::span(buffer)));
+      if (result.status == IoStatus::eof) stream->finish_writes();
+      if (result.status != IoStatus::ok) return;
+      std::string text(buffer.data(), result.size);
+      if (!switched) {
+        head += text;
+        const std::size_t end = head.find("\r\n\r\n");
+        if (end == std::string::npos) continue;
+        switched = true;
+        text = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n" +
+               head.substr(end + 4);
+      }
+      const iovec part{text.data(), text.size()};
+      (void)stream->write(std::span(&part, 1));
+    }
+  }
+  void on_writable() override {}
+  std::unique_ptr<Stream> stream;
+  std::string head;
+  bool switched = false;
+};
+
+class OnePod final : public PodTable {
+ public:
+  explicit OnePod(PodRef pod) : pod_(std::move(pod)) {}
+  PodRef by_address(const IpAddress&) const override { return pod_; }
+  PodRef by_id(std::uint32_t) const override { return pod_; }
+
+ private:
+  PodRef pod_;
+};
+
+}  // namespace
+
+SocketAddress ProxyLab::listen_switching_app() {
+  auto apps = std::make_shared<std::vector<std::unique_ptr<SwitchingApp>>>();
+  return listen(*server_, [apps](Worker&, SocketAddress, auto stream) {
+    apps->push_back(std::make_unique<SwitchingApp>(std::move(stream)));
+  });
+}
+
+void ProxyLab::join_locally() {
+  run([this] { client_->pods = std::make_unique<OnePod>(server_pod); });
+}
+
 SocketAddress ProxyLab::listen_inbound(SocketAddress app, Protocol protocol) {
   return listen(*server_, [this, app, protocol](Worker& worker, SocketAddress from, auto stream) {
     serve_inbound_http(worker, {server_pod, from, app, TlsState::none, ""}, protocol, std::move(stream));

@@ -28,6 +28,11 @@ class ProxyLab {
   SocketAddress listen_mesh(SocketAddress app, TlsState tls = TlsState::mutual);
   SocketAddress listen_inbound(SocketAddress app, Protocol protocol);
 
+  // An app that answers each request by switching to bytes, which it sends back.
+  SocketAddress listen_switching_app();
+  // From now on every address is one of the server's pod on the client's own node.
+  void join_locally();
+
   DestinationRef plain(SocketAddress to);
   DestinationRef meshed(std::vector<SocketAddress> to);
 

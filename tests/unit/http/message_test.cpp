@@ -112,6 +112,31 @@ TEST(MeshFields, AreStrippedAtEdges) {
   EXPECT_EQ(head.fields.name(1), "heddle");
 }
 
+TEST(Cookies, AreJoinedForHttp1) {
+  Fields fields;
+  fields.add("cookie", "a=1");
+  fields.add("x", "y");
+  fields.add("cookie", "b=2");
+  join_cookies(fields);
+  EXPECT_EQ(fields.size(), 2u);
+  EXPECT_EQ(fields.find("cookie"), "a=1; b=2");
+}
+
+TEST(RequestHead, RefusesHttp2TargetsThatHttp1WouldReadDifferently) {
+  for (const char* path : {"", "a", "/a b", "/a HTTP/1.1"}) {
+    RequestHead head;
+    head.version = Version::http2;
+    head.set_method("GET");
+    head.set_target(path);
+    EXPECT_FALSE(settle(head)) << path;
+  }
+  RequestHead head;
+  head.version = Version::http2;
+  head.set_method("GET");
+  head.set_target("/a");
+  EXPECT_TRUE(settle(head));
+}
+
 TEST(ErrorResponse, IsTrailersOnlyForGrpc) {
   const ResponseHead head = make_error_response(503, "no endpoints", true);
   EXPECT_EQ(head.status, 200);
