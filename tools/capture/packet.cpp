@@ -198,7 +198,8 @@ void WireSummary::add(const Segment& segment) {
   auto [it, fresh] = connections_.try_emplace({key.first, key.second});
   auto& connection = it->second;
   if (fresh || (segment.syn && !segment.ack)) {
-    // A new connection on old ports starts afresh, and the old one still counts. Without a SYN the lower port is taken for the server's.
+    // A new connection on old ports starts afresh, and the old one still counts. Without a SYN the lower port
+    // is taken for the server's.
     if (connection.sides[0].bytes + connection.sides[1].bytes > 0) past_.push_back(flow_of(connection));
     connection = {};
     const bool from_client = segment.syn ? !segment.ack : segment.source.port > segment.destination.port;

@@ -3,6 +3,7 @@
 #include <boost/json.hpp>
 #include <iostream>
 
+#include "tools/capture/show.h"
 #include "tools/commands/command.h"
 #include "tools/lab/client.h"
 #include "tools/lab/commands.h"
@@ -22,6 +23,7 @@ struct LabFlags {
   bool no_mesh = false, kill = false;
   unsigned timeout_s = 60;
   std::string pod, container, program, node, path, kind;
+  CaptureRequest capture;
   std::vector<std::string> command, agent_flags, proxy_flags, control_flags;
 };
 
@@ -102,7 +104,7 @@ void add_up(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
 
 void add_down_and_list(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
   auto* down = lab.add_subcommand("down", "Remove a lab and everything it made, also a half-made one");
-  down->add_option("NAME,--name", flags.name, "The lab (default: the only one)");
+  down->add_option("NAME,--name", flags.name, "The lab (default: `lab`, or the only one)");
   bool& all = flags.kill;
   down->add_flag("--all", all, "Every lab of this machine");
   down->footer("Examples:\n  heddle lab down\n  heddle lab down two\n  heddle lab down --all");
@@ -128,7 +130,7 @@ void add_exec(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
   auto* exec = lab.add_subcommand("exec", "Run a command in a pod");
   exec->add_option("POD", flags.pod, "NAME, NAMESPACE/NAME or deploy/NAME")->required();
   exec->add_option("-c,--container", flags.container, "Container (default: the first that runs)");
-  exec->add_option("--name", flags.name, "The lab (default: the only one)");
+  exec->add_option("--name", flags.name, "The lab (default: `lab`, or the only one)");
   exec->add_option("CMD", flags.command, "Command and arguments, after --")->required();
   exec->footer(
       "Examples:\n  heddle lab exec client -- curl -s http://web.shop/\n  heddle lab exec deploy/web -- ss "
@@ -153,7 +155,7 @@ void add_restart(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
       ->check(CLI::IsMember({"agent", "proxy", "control"}));
   restart->add_flag("--kill", flags.kill, "kill -9 instead of an orderly restart");
   restart->add_option("--node", flags.node, "One node only");
-  restart->add_option("--name", flags.name, "The lab (default: the only one)");
+  restart->add_option("--name", flags.name, "The lab (default: `lab`, or the only one)");
   restart->footer("Examples:\n  heddle lab restart proxy\n  heddle lab restart agent --kill --node node-1");
   restart->callback([&] {
     chosen.run = [&] {
@@ -167,7 +169,7 @@ void add_restart(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
 void add_apply_and_delete(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
   auto* apply = lab.add_subcommand("apply", "Add objects to a lab that is up, and wait for its pods");
   apply->add_option("PATH", flags.path, "Folder or file of Kubernetes objects")->required();
-  apply->add_option("--name", flags.name, "The lab (default: the only one)");
+  apply->add_option("--name", flags.name, "The lab (default: `lab`, or the only one)");
   apply->add_option("--timeout", flags.timeout_s, "Seconds to wait for the pods");
   apply->footer("Example:\n  heddle lab apply more-pods.yaml");
   apply->callback([&] {
@@ -180,10 +182,12 @@ void add_apply_and_delete(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
       return done(wait_for_pods(*layout, std::chrono::seconds(flags.timeout_s)));
     };
   });
-  auto* remove = lab.add_subcommand("delete", "Delete an object of a lab (a pod: stopped, CNI DEL)");
+  auto* remove = lab.add_subcommand(
+      "delete",
+      "Delete an object of a lab, or all with a name that begins so: NAME* (a pod: stopped, CNI DEL)");
   remove->add_option("KIND", flags.kind, "Pod, Deployment, Service, ...")->required();
   remove->add_option("NAME", flags.pod, "NAME or NAMESPACE/NAME")->required();
-  remove->add_option("--name", flags.name, "The lab (default: the only one)");
+  remove->add_option("--name", flags.name, "The lab (default: `lab`, or the only one)");
   remove->footer("Example:\n  heddle lab delete Pod shop/client");
   remove->callback([&] {
     chosen.run = [&] {
@@ -196,6 +200,27 @@ void add_apply_and_delete(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
                             {"kind", flags.kind},
                             {"namespace", ns},
                             {"name", slash == std::string::npos ? flags.pod : flags.pod.substr(slash + 1)}}));
+    };
+  });
+}
+
+void add_capture(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
+  auto* capture = lab.add_subcommand("capture", "What passes a node's wire: TLS or readable, per connection");
+  capture->add_option("NODE", flags.node, "Node of the lab")->required();
+  capture->add_option("--interface", flags.capture.interface, "Of the node")->capture_default_str();
+  capture->add_option("--seconds", flags.capture.seconds, "Stop by itself (default: Ctrl-C)");
+  capture->add_option("-w,--write", flags.capture.pcap_file,
+                      "Every frame into this file, for tcpdump or Wireshark");
+  capture->add_option("--name", flags.name, "The lab (default: `lab`, or the only one)");
+  capture->footer(
+      "Examples:\n  heddle lab capture node-1\n  heddle lab capture node-1 --seconds 5 -w node-1.pcap -o "
+      "json");
+  capture->callback([&] {
+    chosen.run = [&] {
+      auto layout = find_lab(flags.name);
+      if (!layout) return report(layout.error());
+      flags.capture.netns = layout->netns("node-" + flags.node);
+      return show_capture(flags.capture, chosen.output);
     };
   });
 }
@@ -213,6 +238,7 @@ void add_lab_commands(CLI::App& app, Chosen& chosen) {
   add_exec(*lab, chosen, flags);
   add_restart(*lab, chosen, flags);
   add_apply_and_delete(*lab, chosen, flags);
+  add_capture(*lab, chosen, flags);
   auto* daemon = app.add_subcommand("lab-daemon", "The process behind a lab; started by `lab up`")->group("");
   daemon->add_option("NAME", flags.name)->required();
   daemon->callback([&] {

@@ -85,11 +85,9 @@ Result<> wait_until_done(const Stage& stage) {
 }
 
 Result<> remove_starters(const Stage& stage) {
-  for (int i = 0; i < pod_count; ++i) {
-    auto gone = ask_lab(stage.layout(),
-                        {{"op", "delete"}, {"kind", "Pod"}, {"namespace", "demo"}, {"name", pod_name(i)}});
-    if (!gone) return gone.error();
-  }
+  auto gone = ask_lab(stage.layout(),
+                      {{"op", "delete"}, {"kind", "Pod"}, {"namespace", "demo"}, {"name", "starter-*"}});
+  if (!gone) return gone.error();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (std::chrono::steady_clock::now() < deadline) {
     auto status = stage.status();

@@ -134,6 +134,9 @@ Result<LabLayout> find_lab(const std::string& name) {
   const auto names = lab_names();
   if (names.empty())
     return make_error(Errc::not_found, "no lab is up; bring one up with `heddle lab up FOLDER`");
+  // The name that `lab up` gives by itself is meant when nothing else is said.
+  if (std::find(names.begin(), names.end(), LabOptions().name) != names.end())
+    return LabLayout::of(LabOptions().name);
   if (names.size() > 1) {
     std::string all;
     for (const auto& each : names) all += (all.empty() ? "" : ", ") + each;
@@ -264,6 +267,21 @@ Result<int> lab_exec(const LabLayout& layout, const PodPlace& place,
 
 namespace {
 
+// Whether the node's agent has made this process the one that serves: it holds every listener and
+// acknowledged every pod. Only then was an older one told to drain.
+bool agent_serves_with(const LabLayout& layout, const std::string& node, std::int64_t proxy_pid) {
+  auto reply = http_get(layout.run_dir(node) + "/agent/admin.sock", "/state", 500ms);
+  boost::system::error_code malformed;
+  const auto state = reply ? json::parse(reply->body, malformed) : json::value();
+  const auto* proxies =
+      !malformed && state.is_object() ? find_array(state.get_object(), {"proxies"}) : nullptr;
+  return proxies && std::any_of(proxies->begin(), proxies->end(), [&](const json::value& proxy) {
+           const auto* object = proxy.if_object();
+           return object && text_at(*object, {"pid"}) == std::to_string(proxy_pid) &&
+                  text_at(*object, {"state"}) == "active";
+         });
+}
+
 // Whether the programs concerned have been replaced and answer.
 bool restarted(const LabLayout& layout, const json::object& status, const std::string& program,
                const std::string& node, const std::map<std::string, std::int64_t>& before) {
@@ -279,8 +297,7 @@ bool restarted(const LabLayout& layout, const json::object& status, const std::s
       if (!connect_unix(layout.run_dir(on) + "/agent/cni.sock", false)) return false;
       continue;
     }
-    const auto reply = http_get(layout.run_dir(on) + "/proxy/admin.sock", "/ready", 500ms);
-    if (!reply || reply->status != 200) return false;
+    if (!agent_serves_with(layout, on, pid)) return false;
   }
   return true;
 }

@@ -19,7 +19,8 @@ namespace heddle::tools {
 Result<> lab_up(const LabOptions& options, std::chrono::milliseconds timeout, bool quiet);
 Result<> lab_down(const std::string& name);
 
-// The lab meant by an empty name: the only one there is. Errc::not_found / invalid_argument say what to do.
+// The lab meant by an empty name: "lab" if it is up, else the only one there is. Errc::not_found /
+// invalid_argument say what to do.
 Result<LabLayout> find_lab(const std::string& name);
 
 // Waits until every pod of the lab is ready or done.
@@ -40,7 +41,8 @@ Result<SpawnSpec> pod_process(const LabLayout& layout, const PodPlace& place,
 // Runs a command as a process of the pod (its cgroup, namespaces and files) and returns its exit code.
 Result<int> lab_exec(const LabLayout& layout, const PodPlace& place, const std::vector<std::string>& command);
 
-// Restarts and waits until the new process answers (agent and proxy: their admin socket is ready).
+// Restarts and waits until the new process does its work: the agent takes requests, the agent names the proxy
+// as the one that serves, control runs.
 Result<> lab_restart(const LabLayout& layout, const std::string& program, const std::string& node, bool kill);
 
 }  // namespace heddle::tools

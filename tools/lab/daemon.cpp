@@ -289,8 +289,9 @@ json::object Daemon::remove(const json::object& request) {
   const auto before = objects_.size();
   auto kept = objects_;
   std::erase_if(kept, [&](const auto& object) {
-    return text_at(object, {"kind"}) == kind && namespace_of(object) == ns &&
-           text_at(object, {"metadata", "name"}) == name;
+    const auto own = text_at(object, {"metadata", "name"});
+    const bool matches = name.ends_with('*') ? own.starts_with(name.substr(0, name.size() - 1)) : own == name;
+    return text_at(object, {"kind"}) == kind && namespace_of(object) == ns && matches;
   });
   if (kept.size() == before) return {{"error", "no " + kind + " " + ns + "/" + name + " in this lab"}};
   auto plan = make_plan(kept);
