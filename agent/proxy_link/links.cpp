@@ -111,6 +111,7 @@ void ProxyLinks::dispatch(Link& link, const node::FromProxy& message, std::vecto
   switch (message.message_case()) {
     case node::FromProxy::kHello:
       link.version = message.hello().version();
+      link.started_unix_ms = message.hello().started_unix_ms();
       link.state = Link::State::greeting;
       return;
     case node::FromProxy::kHeld:
@@ -208,19 +209,16 @@ void ProxyLinks::send_snapshot(Link& link) {
 void ProxyLinks::on_snapshot_ack(Link& link) {
   if (link.state != Link::State::snapshot) return;
   link.state = Link::State::serving;
-  const std::uint64_t newest = active_;
-  if (newest > link.id && find(newest) != nullptr) {
-    // It was overtaken while it took its snapshot.
-    active_ = newest;
-  } else {
+  const Link* active = find(active_);
+  if (active == nullptr || active->age() < link.age()) {
+    active = &link;
     active_ = link.id;
     spdlog::info("proxy is active link={} pid={} version={}", link.id, link.pid, link.version);
-  }
+  }  // else it was overtaken while it took its snapshot
   node::ToProxy drain;
   drain.mutable_drain()->set_grace_seconds(options_.drain_grace_seconds);
   for (auto& [id, other] : links_) {
-    if (id >= active_ || other->state == Link::State::draining || other->state == Link::State::connected)
-      continue;
+    if (other->age() >= active->age()) continue;
     if (other->state != Link::State::serving) continue;  // drained when it has its snapshot
     other->state = Link::State::draining;
     enqueue_bytes(*other, drain.SerializeAsString());
@@ -255,7 +253,9 @@ void ProxyLinks::drop(std::uint64_t id) {
   if (active_ == id) {
     active_ = 0;
     for (const auto& [other, link] : links_) {
-      if (link->state == Link::State::serving) active_ = other;
+      if (link->state != Link::State::serving) continue;
+      const Link* best = find(active_);
+      if (best == nullptr || best->age() < link->age()) active_ = other;
     }
   }
   resolve_all_without_proxy();

@@ -37,6 +37,7 @@ struct ProxyLinks::Link {
   };
   std::uint64_t id = 0;
   std::uint32_t pid = 0;
+  std::uint64_t started_unix_ms = 0;  // of the proxy's process, as it says
   std::uint32_t malformed = 0;
   std::uint32_t certifying = 0;
   std::string version;
@@ -45,6 +46,8 @@ struct ProxyLinks::Link {
   std::unordered_map<std::uint32_t, Told> told;
   std::unique_ptr<Connection> connection;
 
+  // Greater is newer. By the process first: after an agent's restart proxies come back in any order.
+  std::pair<std::uint64_t, std::uint64_t> age() const { return {started_unix_ms, id}; }
   // Gets upserts.
   bool listening() const { return state == State::snapshot || state == State::serving; }
 };

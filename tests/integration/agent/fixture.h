@@ -47,6 +47,7 @@ class FakeProxy {
     std::string ack_error;
     bool say_hello = true;
     bool answer_snapshot = true;
+    std::uint64_t started_unix_ms = 0;
     std::map<std::uint32_t, HeldPod> held;  // given back to the agent
   };
   FakeProxy(const std::string& socket, Script script);

@@ -76,6 +76,19 @@ TEST_F(AgentTest, DrainsTheOldProxyOnlyWhenTheNewOneServesEverything) {
   EXPECT_TRUE(young.lost_pod(pod.id));
 }
 
+TEST_F(AgentTest, KeepsTheYoungerProxyWhenTheOlderOneComesBackLater) {
+  start();
+  FakeProxy::Script young;
+  young.started_unix_ms = 2000;
+  FakeProxy first(proxy_socket(), std::move(young));
+  ASSERT_TRUE(first.serves());
+  FakeProxy::Script old;
+  old.started_unix_ms = 1000;
+  FakeProxy second(proxy_socket(), std::move(old));
+  EXPECT_TRUE(second.told_to_drain());
+  EXPECT_FALSE(first.told_to_drain(std::chrono::milliseconds(100)));
+}
+
 TEST_F(AgentTest, GivesSocketsAheadOfNeedAndOnRequest) {
   start();
   FakeProxy proxy(proxy_socket());
