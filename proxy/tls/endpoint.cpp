@@ -8,6 +8,18 @@
 namespace heddle::proxy::tls {
 namespace {
 
+// How long a connection waits for its pod's first certificate: a pod's first millisecond, or a proxy's that takes
+// over, must not fail what comes before the answer to a request of a few milliseconds.
+constexpr std::chrono::milliseconds certificate_wait{3'000};
+constexpr std::chrono::milliseconds certificate_look{5};
+
+// The certificate of an identity if it is valid now.
+ContextRef valid_context(const WorkerTls& worker, const std::string& identity) {
+  const auto it = worker.contexts.find(identity);
+  if (it == worker.contexts.end()) return nullptr;
+  return it->second->valid_until > std::chrono::system_clock::now() ? it->second : nullptr;
+}
+
 // A handshake from its start to the one call of `done`.
 class Pending final : public Handshake, private StreamEvents {
  public:
@@ -26,6 +38,16 @@ class Pending final : public Handshake, private StreamEvents {
     pod_ = pod;
     counted_ = true;
     ++worker_->accepting[pod];
+  }
+
+  // Begins when the identity has a certificate; until then nothing is read or sent.
+  void wait_for_certificate(std::unique_ptr<Stream> stream, std::string identity, Parameters parameters) {
+    refused_ = std::move(stream);
+    identity_ = std::move(identity);
+    parameters_ = std::move(parameters);
+    give_up_ = worker_->loop.now() + certificate_wait;
+    look_timer_ = std::make_unique<Timer>(worker_->loop, [this] { look_for_certificate(); });
+    look_timer_->arm(certificate_look);
   }
 
   void begin(std::unique_ptr<TlsStream> stream) {
@@ -50,6 +72,19 @@ class Pending final : public Handshake, private StreamEvents {
       if (const auto self = weak.lock()) what(**self);
     });
   }
+  void look_for_certificate() {
+    auto own = valid_context(*worker_, identity_);
+    if (!own && worker_->loop.now() < give_up_) return look_timer_->arm(certificate_look);
+    if (!own) {
+      refused_->reset();
+      return finish(make_error(Errc::unavailable, "no valid certificate for " + identity_ + " yet"));
+    }
+    auto made = TlsStream::make(worker_->loop, worker_->lingering, std::move(own), std::move(refused_),
+                                std::move(parameters_));
+    if (!made) return finish(made.error());
+    begin(std::move(*made));
+  }
+
   void on_readable() override { advance(); }
   void on_writable() override { advance(); }
 
@@ -79,6 +114,7 @@ class Pending final : public Handshake, private StreamEvents {
     if (!done_) return;
     timer_.cancel();
     release();
+    look_timer_.reset();
     if (stream_) stream_->set_events(nullptr);
     const Done done = std::move(done_);
     done(std::move(result));  // may destroy this
@@ -93,7 +129,11 @@ class Pending final : public Handshake, private StreamEvents {
 
   std::shared_ptr<WorkerTls> worker_;
   std::unique_ptr<TlsStream> stream_;
-  std::unique_ptr<Stream> refused_;
+  std::unique_ptr<Stream> refused_;  // or waiting for a certificate
+  std::string identity_;
+  Parameters parameters_;
+  std::unique_ptr<Timer> look_timer_;
+  Loop::Clock::time_point give_up_{};
   Error error_;
   Done done_;
   std::uint32_t pod_ = 0;
@@ -142,16 +182,13 @@ class WorkerEndpoint final : public Endpoint {
 
  private:
   ContextRef context(const Pod& pod) const {
-    const auto it = worker_->contexts.find(pod.identity);
-    if (it == worker_->contexts.end()) return nullptr;
-    return it->second->valid_until > std::chrono::system_clock::now() ? it->second : nullptr;
+    return valid_context(*worker_, pod.identity);
   }
 
   void start(Pending& pending, std::unique_ptr<Stream> stream, const Pod& as, Parameters parameters) {
     auto own = context(as);
     if (!own) {
-      pending.fail_later(make_error(Errc::unavailable, "no valid certificate for " + as.identity + " yet"),
-                         std::move(stream));
+      pending.wait_for_certificate(std::move(stream), as.identity, std::move(parameters));
       return;
     }
     auto made = TlsStream::make(worker_->loop, worker_->lingering, std::move(own), std::move(stream),
