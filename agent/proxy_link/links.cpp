@@ -48,6 +48,11 @@ void ProxyLinks::accept() {
     if (socket.error().code.value() != EAGAIN) {
       spdlog::error("cannot accept a proxy error=\"{}\" next=\"raise RLIMIT_NOFILE if it names descriptors\"",
                     socket.error().message());
+      // The socket stays readable: not at once again.
+      acceptable_.reset();
+      accept_pause_ = loop_.after(std::chrono::milliseconds(500), [this] {
+        acceptable_ = loop_.watch(listener_.get(), Loop::Ready::readable, [this] { accept(); });
+      });
     }
     return;
   }

@@ -124,6 +124,7 @@ class ProxyLinks {
   Totals totals_;
   Fd listener_;
   std::unique_ptr<Loop::Handle> acceptable_;
+  std::unique_ptr<Loop::Handle> accept_pause_;
   std::unique_ptr<Loop::Handle> retry_timer_;
   std::uint64_t next_link_ = 1;
   std::uint64_t active_ = 0;
