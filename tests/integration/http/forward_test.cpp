@@ -50,12 +50,12 @@ TEST_F(Forwarding, MovesLargeContentBothWaysUnchanged) {
   const auto far = lab_.listen_mesh(nginx_.address());
   const auto entry = lab_.listen_outbound(lab_.meshed({far}), Protocol::http1);
   const std::string file = nginx_.folder() + "/large";
-  ASSERT_EQ(run_command("head -c 30000000 /dev/urandom > " + file).status, 0);
-  const Ran ran = run_command("curl -sS -m 20 " + url(entry, "/file" + file) + " | cmp - " + file);
+  ASSERT_EQ(run_command("head -c 8000000 /dev/urandom > " + file).status, 0);
+  const Ran ran = run_command("curl -sS -m 60 " + url(entry, "/file" + file) + " | cmp - " + file);
   EXPECT_EQ(ran.status, 0) << ran.out;
-  const Ran post = run_command("curl -sS -m 20 --data-binary @" + file + " " + url(entry, "/post"));
-  EXPECT_EQ(post.out, "30000000\n");
-  const Ran chunked = run_command("curl -sS -m 20 -H 'Transfer-Encoding: chunked' --data-binary @" + file +
+  const Ran post = run_command("curl -sS -m 60 --data-binary @" + file + " " + url(entry, "/post"));
+  EXPECT_EQ(post.out, "8000000\n");
+  const Ran chunked = run_command("curl -sS -m 60 -H 'Transfer-Encoding: chunked' --data-binary @" + file +
                                   " " + url(entry, "/post"));
   EXPECT_EQ(chunked.status, 0) << chunked.out;
 }
@@ -74,7 +74,7 @@ TEST_F(Forwarding, TriesAnotherEndpointWhenOneCannotBeReached) {
   const auto entry = lab_.listen_outbound(lab_.meshed({nobody, far}), Protocol::http1);
   std::string urls;
   for (int i = 0; i < 50; ++i) urls += " " + url(entry, "/");
-  const Ran ran = run_command("curl -sS -m 20 -o /dev/null -w '%{http_code}\\n'" + urls);
+  const Ran ran = run_command("curl -sS -m 60 -o /dev/null -w '%{http_code}\\n'" + urls);
   std::string expected;
   for (int i = 0; i < 50; ++i) expected += i == 0 ? "200\n" : "200\n";
   EXPECT_EQ(ran.out.find("50"), std::string::npos) << ran.out;
@@ -162,8 +162,8 @@ TEST_F(Http2Forwarding, MovesLargeContentUnchanged) {
   const auto far = lab_.listen_mesh(nginx_.address());
   const auto entry = lab_.listen_outbound(lab_.meshed({far}), Protocol::http2);
   const std::string file = nginx_.folder() + "/large";
-  ASSERT_EQ(run_command("head -c 30000000 /dev/urandom > " + file).status, 0);
-  const Ran ran = run_command("curl -sS -m 20 --http2-prior-knowledge " + url(entry, "/file" + file) +
+  ASSERT_EQ(run_command("head -c 8000000 /dev/urandom > " + file).status, 0);
+  const Ran ran = run_command("curl -sS -m 60 --http2-prior-knowledge " + url(entry, "/file" + file) +
                               " | cmp - " + file);
   EXPECT_EQ(ran.status, 0) << ran.out;
 }
