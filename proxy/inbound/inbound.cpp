@@ -66,7 +66,11 @@ class InboundPipeline final : public Pipeline {
 
   void secured(Result<tls::Established> result) {
     worker_.loop.defer([keep = std::shared_ptr<tls::Handshake>(std::move(handshake_))] {});
-    if (!result) return refuse("tls");
+    if (!result) {
+      spdlog::debug("inbound TLS handshake failed pod={}/{} client={} error=\"{}\"", pod->ns, pod->name,
+                    connection_.client.to_string(), result.error().message());
+      return refuse("tls");
+    }
     connection_.peer_identity = std::move(result->session.peer_identity);
     connection_.tls = connection_.peer_identity.empty() ? TlsState::anonymous : TlsState::mutual;
     if (result->session.alpn == tls::alpn_heddle) {
