@@ -8,6 +8,7 @@
 
 #include "proxy/io/tcp_stream.h"
 #include "proxy/pods/node_pods.h"
+#include "proxy/telemetry/registry.h"
 #include "proxy/upstream/brokered_dialer.h"
 #include "proxy/worker.h"
 
@@ -35,6 +36,7 @@ class FakeDirectory final : public Directory {
 // A worker whose brokered sockets are ordinary ones of this namespace.
 struct Rig {
   explicit Rig(Settings with = {}, unsigned index = 0) : settings(with), worker(index, settings) {
+    worker.telemetry = registry.make_telemetry();
     auto own_pods = std::make_unique<NodePods>();
     pods = own_pods.get();
     worker.pods = std::move(own_pods);
@@ -95,6 +97,7 @@ struct Rig {
   }
 
   Settings settings;
+  MetricsRegistry registry;
   Worker worker;
   NodePods* pods = nullptr;
   BrokeredDialer* dialer = nullptr;
