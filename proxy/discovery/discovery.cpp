@@ -86,6 +86,7 @@ class Client final : public Discovery {
   ~Client() override {
     executor_->stop();
     watches_.clear();
+    probe_.reset();
     streams_.reset();
   }
 
@@ -174,6 +175,7 @@ class Client final : public Discovery {
 
   // The executor's (executor_->state).
   std::unique_ptr<Streams> streams_;
+  std::unique_ptr<Streams::Call> probe_;
   std::map<LookupKey, WatchRef> watches_;
   std::vector<std::function<void()>> first_answer_;
   bool answered_ = false;
@@ -383,11 +385,23 @@ void Client::refresh_later() {
   });
 }
 
-// Connects before anybody asks, so that the first look-up need not wait and readiness does not need traffic.
+// Asks something before anybody else does, so that the first look-up need not wait for the connection and
+// readiness not for traffic. A real call: gRPC makes little progress on a channel that nobody calls over.
 void Client::look_for_control() {
   if (answered_) return;
-  if (streams_->connected()) return control_answered();
-  executor_->at(Clock::now() + look_interval, [this] { look_for_control(); });
+  probe_ = streams_->profile(
+      "127.0.0.1:1", "{}",
+      [this](const ProfileUpdate&) {
+        control_answered();
+        executor_->post([this] { probe_.reset(); });
+      },
+      [this](StreamEnd end, const std::string&) {
+        if (end != StreamEnd::broken) control_answered();
+        executor_->at(Clock::now() + look_interval, [this] {
+          probe_.reset();
+          look_for_control();
+        });
+      });
 }
 
 std::string Client::json(const Watch& watch) const {

@@ -180,8 +180,6 @@ class GrpcStreams final : public Streams {
     return true;
   }
 
-  bool connected() const override { return channel_->GetState(true) == GRPC_CHANNEL_READY; }
-
  private:
   // Nanoseconds; 0 when it cannot be read.
   std::int64_t modified() const {

@@ -33,8 +33,6 @@ class Streams {
   // Reads the trust anchors again if the file changed; true: a new connection is used from now on, and calls
   // begun before should be begun again. Cheap.
   virtual bool refresh() = 0;
-  // Is there a connection (TLS verified)? Starts one if not.
-  virtual bool connected() const = 0;
 };
 
 }  // namespace heddle::proxy
