@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "proxy/pipeline/tcp_labels.h"
+#include "proxy/telemetry/detection.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -77,6 +78,8 @@ bool Pipeline::judge(std::span<const std::byte> bytes, bool ended) {
   if (!detected) return false;
   timer_.reset();
   state_ = State::idle;
+  count_detection(*worker_.telemetry, describe().direction, to_string(detected->protocol),
+                  Loop::Clock::now() - began_);
   client_spoke(*detected);
   return true;
 }
@@ -88,6 +91,7 @@ void Pipeline::silence() {
   if (now >= deadline_) {
     state_ = State::idle;
     if (early_failed_) return refuse("connect");
+    count_detection(*worker_.telemetry, describe().direction, "timeout", now - began_);
     return nobody_spoke();
   }
   if (upstream_) return hear_upstream();  // a greeting was held back
@@ -134,6 +138,7 @@ void Pipeline::hear_upstream() {
   if (got.status == IoStatus::ok) {
     server_word_.assign(worker_.scratch.begin(),
                         worker_.scratch.begin() + static_cast<std::ptrdiff_t>(got.size));
+    count_detection(*worker_.telemetry, describe().direction, "server_first", now - began_);
     server_spoke();
   }
   // An end or a reset is the server's word as well: the relay reads it again and passes it on.

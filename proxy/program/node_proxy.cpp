@@ -97,7 +97,11 @@ void NodeProxy::make_worker(unsigned index) {
   worker.telemetry = registry_.make_telemetry(recorder_.get());
   auto pods = std::make_unique<NodePods>();
   auto dialer = std::make_unique<BrokeredDialer>(
-      worker.loop, [this, index](std::uint32_t pod_id, bool ipv6, std::uint32_t count) {
+      worker.loop, [this, index, &worker](std::uint32_t pod_id, bool ipv6, std::uint32_t count) {
+        worker.telemetry
+            ->counter("heddle_broker_sockets_requested_total", "Sockets asked of the agent",
+                      render_label("family", ipv6 ? "ipv6" : "ipv4"))
+            ->add(count);
         link_->request_sockets(index, pod_id, ipv6, count);
       });
   workers_[index]->lane = std::make_unique<WorkerLane>(worker, *pods, *dialer);
