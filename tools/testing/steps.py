@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -196,8 +197,13 @@ def compile_header(settings, header, commands):
         return len(os.path.commonprefix([os.path.dirname(path) + "/", os.path.dirname(header) + "/"]))
     cpp = [(path, command) for path, command in commands if path.endswith(".cpp")]
     _, nearest = max(cpp, key=lambda entry: likeness(entry[0]))
-    words = re.findall(r'(-(?:isystem|include|Winvalid-pch)\s+\S+|-[IDfWmOg]\S+|-std=\S+)', nearest["command"])
-    flags = [part for word in words for part in word.split() if not word.startswith(("-include", "-Winvalid-pch"))]
+    words = shlex.split(nearest["command"])
+    flags = []
+    for index, word in enumerate(words):
+        if word == "-isystem":
+            flags += [word, words[index + 1]]
+        elif word.startswith(("-I", "-D", "-f", "-W", "-m", "-O", "-std=")) and word != "-Winvalid-pch":
+            flags.append(word)
     source = f'#include "{header}"\n#include "{header}"\n'
     done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags, "-I", settings.root, "-"],
                           input=source, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
