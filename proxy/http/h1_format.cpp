@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::string_view crlf = "\r\n";
 constexpr std::size_t max_chunk_line = 4096;
+constexpr std::size_t room_for_own = 128;  // l5d-client-id and the like
 
 bool is_target(std::string_view text) {
   for (const char c : text) {
@@ -77,6 +78,7 @@ std::size_t leading_empty_lines(std::string_view text) {
 
 Result<> parse_request_head(std::string_view text, RequestHead& into) {
   into.clear();
+  into.fields.text().reserve(text.size() + room_for_own);
   into.fields.text().assign(text);
   const std::string_view whole = into.fields.text();
   const std::size_t end = whole.find(crlf);
@@ -98,6 +100,7 @@ Result<> parse_request_head(std::string_view text, RequestHead& into) {
 
 Result<> parse_response_head(std::string_view text, ResponseHead& into) {
   into.clear();
+  into.fields.text().reserve(text.size() + room_for_own);
   into.fields.text().assign(text);
   const std::string_view whole = into.fields.text();
   const std::size_t end = whole.find(crlf);

@@ -42,12 +42,20 @@ H1Server::~H1Server() {
 
 void H1Server::drain() {
   draining_ = true;
-  // Between requests: a request may be on its way, so the end is announced by FIN only (RFC 9112 9.6); the
-  // client sees an idle connection close, which it must expect.
+  // Between requests: the next one may have arrived unread, so what is there is read before anything is
+  // closed, and a connection that has not had its first request yet gets to have it.
   if (!in_exchange_ && carry_.empty() && !closed_) {
-    closing_ = true;
+    want_read_ = true;
     engine_.schedule(*this);
   }
+}
+
+// The end is announced by FIN only (RFC 9112 9.6): the client sees an idle connection close, which it must
+// expect.
+void H1Server::close_if_drained() {
+  if (!draining_ || !started_ || in_exchange_ || !carry_.empty() || closing_) return;
+  closing_ = true;
+  engine_.schedule(*this);
 }
 
 void H1Server::abort() {
@@ -96,7 +104,7 @@ void H1Server::read() {
     if (limit == 0) return;
     const auto into = engine_.scratch().first(std::min(limit, engine_.scratch().size()));
     const IoResult result = stream_->read(into);
-    if (result.status == IoStatus::would_block) return;
+    if (result.status == IoStatus::would_block) return close_if_drained();
     if (result.status == IoStatus::error) return close_now();
     if (result.status == IoStatus::eof) {
       read_ended_ = true;
@@ -175,6 +183,7 @@ void H1Server::start(std::string_view head_text) {
                   parsed.error().detail);
   if (const auto settled = settle(head); !settled) return refuse(400, settled.error().detail);
   in_exchange_ = true;
+  started_ = true;
   responded_ = response_ended_ = chunked_ = false;
   unconsumed_ = discarded_ = 0;
   head_request_ = head.is_head();

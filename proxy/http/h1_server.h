@@ -37,6 +37,7 @@ class H1Server final : public ServerCodec, private ResponsePeer, private StreamE
   void consumed(std::size_t bytes) override;
 
   void read();
+  void close_if_drained();
   std::size_t read_limit() const;
   void feed(std::string_view input);
   // Each uses a prefix of `input` and returns its size; 0: wait for more.
@@ -76,6 +77,7 @@ class H1Server final : public ServerCodec, private ResponsePeer, private StreamE
   bool keep_alive_ = true;
   bool expects_continue_ = false;
   bool draining_ = false;
+  bool started_ = false;  // a request has come on this connection
   bool want_read_ = false;
   bool read_ended_ = false;
   bool closing_ = false;    // close when the output is written

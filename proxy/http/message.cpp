@@ -19,6 +19,8 @@ constexpr std::array<bool, 256> make_token_table() {
   for (const char c : std::string_view("!#$%&'*+-.^_`|~")) table[static_cast<unsigned char>(c)] = true;
   return table;
 }
+constexpr std::size_t usual_text = 512;
+constexpr std::size_t usual_fields = 16;
 constexpr auto token_table = make_token_table();
 
 bool starts_ignoring_case(std::string_view text, std::string_view prefix) {
@@ -240,12 +242,16 @@ Name recognise(std::string_view name) {
 }
 
 Slice Fields::keep(std::string_view text) {
+  // One allocation for what a head usually has, instead of growing through five sizes.
+  if (text_.capacity() < usual_text) text_.reserve(usual_text);
   const Slice slice{static_cast<std::uint32_t>(text_.size()), static_cast<std::uint32_t>(text.size())};
   text_.append(text);
   return slice;
 }
 
 void Fields::add_slices(Slice name, Slice value) {
+  if (fields_.capacity() == 0) fields_.reserve(usual_fields);
+
   fields_.push_back({name, value, recognise(view(name))});
 }
 

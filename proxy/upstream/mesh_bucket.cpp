@@ -32,6 +32,8 @@ class MeshBucket::Tunnel final : public MeshPool::Pending, public http::TurnItem
         timer_(bucket.worker_.loop,
                [this] { tell(make_error(Errc::timeout, "no mesh connection in time")); }) {
     timer_.arm(timeout + bucket.worker_.settings.handshake_timeout);
+    // In the list from the start: a bucket that somebody waits for is not swept away.
+    wait();
     bucket.engine_.schedule(*this);
   }
   ~Tunnel() { leave(); }
@@ -59,7 +61,9 @@ class MeshBucket::Tunnel final : public MeshPool::Pending, public http::TurnItem
 
  private:
   void on_turn() override {
-    if (bucket_ != nullptr && !waits_) bucket_->serve(*this);
+    if (!waits_) return;  // served meanwhile
+    leave();
+    bucket_->serve(*this);
   }
 
   MeshBucket* bucket_;
