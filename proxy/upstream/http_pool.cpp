@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::chrono::seconds sweep_interval{1};
 constexpr std::size_t max_cached_series = 4096;
-constexpr std::chrono::seconds series_lifetime{60};
+constexpr std::chrono::seconds series_lifetime{30};
 
 struct BucketKey {
   std::uint32_t pod = 0;
@@ -69,7 +69,10 @@ class PlainBucket final : public HttpBucket {
 
 class Pool final : public HttpPool {
  public:
-  explicit Pool(Worker& worker) : worker_(worker), sweeper_(worker.loop, [this] { sweep(); }) {}
+  explicit Pool(Worker& worker)
+      : worker_(worker),
+        sweeper_(worker.loop, [this] { sweep(); }),
+        series_timer_(worker.loop, [this] { series_.clear(); }) {}
 
   http::Client* acquire(const Key& key, http::ClientWaiter& waiter) override {
     BucketKey bucket_key{key.pod->id, key.http2, key.to, key.show_client ? key.show_client->ip : IpAddress{}};
@@ -88,10 +91,9 @@ class Pool final : public HttpPool {
   http::Engine& engine() override { return worker_.mesh_pool->engine(); }
 
   HttpSeriesCache& series() override {
-    if (series_.size() > max_cached_series || worker_.loop.now() - series_since_ > series_lifetime) {
-      series_.clear();
-      series_since_ = worker_.loop.now();
-    }
+    if (series_.size() > max_cached_series) series_.clear();
+    // It holds on to destinations, which discovery watches as long as somebody does.
+    if (!series_timer_.armed()) series_timer_.arm(series_lifetime);
     return series_;
   }
 
@@ -110,7 +112,7 @@ class Pool final : public HttpPool {
   std::unordered_map<BucketKey, std::unique_ptr<PlainBucket>, BucketKeyHash> buckets_;
   Timer sweeper_;
   HttpSeriesCache series_;
-  Loop::Clock::time_point series_since_{};
+  Timer series_timer_;
 };
 
 }  // namespace
