@@ -221,6 +221,15 @@ TEST_F(H1ServerTest, DrainsByClosingAfterTheRunningRequest) {
   EXPECT_NE(client_->heard.find("connection: close"), std::string::npos);
 }
 
+TEST_F(H1ServerTest, AnswersTheRequestsThatHadArrivedWhenItBeganToDrain) {
+  server_->drain();  // the connection is new: its first request is on its way
+  client_->say("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_TRUE(loop_.until([&] { return answerer_.started == 1; }));
+  answerer_.answer(200, "first");
+  ASSERT_TRUE(loop_.until([&] { return client_->ended; }));
+  EXPECT_NE(client_->heard.find("first"), std::string::npos);
+}
+
 class H1ClientTest : public ::testing::Test, public H1ClientOwner {
  protected:
   H1ClientTest() {
