@@ -14,13 +14,14 @@ namespace heddle::proxy {
 
 struct Worker;
 
-// One accepted connection (or one mesh connection, or one CONNECT stream) and everything that serves it. Owned by
-// its worker's ConnectionSet; deletes itself by ConnectionSet::done().
+// One accepted connection (or one mesh connection, or one CONNECT stream) and everything that serves it.
+// Owned by its worker's ConnectionSet; deletes itself by ConnectionSet::done().
 class Connection {
  public:
   explicit Connection(PodRef owner) : pod(std::move(owner)) {}
   virtual ~Connection() = default;
-  // A newer proxy serves: finish what runs and end at the next clean point (HTTP/1 `connection: close`, GOAWAY).
+  // A newer proxy serves: finish what runs and end at the next clean point (HTTP/1 `connection: close`,
+  // GOAWAY).
   virtual void drain() = 0;
   // Ends now (pod removed, grace over): resets both sides, then done().
   virtual void abort() = 0;
@@ -62,11 +63,11 @@ struct OutboundConnection {
 };
 
 enum class TlsState : std::uint8_t {
-  none,        // plaintext from an unmeshed client
-  mutual,      // verified peer certificate: peer_identity is proven
-  anonymous,   // our certificate, none of the client's
-  passthrough, // TLS of the apps' own, not ours to end
-  local,       // joined in this process: the identity is the kernel's word
+  none,         // plaintext from an unmeshed client
+  mutual,       // verified peer certificate: peer_identity is proven
+  anonymous,    // our certificate, none of the client's
+  passthrough,  // TLS of the apps' own, not ours to end
+  local,        // joined in this process: the identity is the kernel's word
 };
 
 // What the inbound pipeline knows once TLS is dealt with.

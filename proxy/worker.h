@@ -30,14 +30,15 @@ struct Settings {
   std::chrono::milliseconds inbound_connect_timeout{300};
   std::chrono::milliseconds handshake_timeout{5000};
   std::chrono::milliseconds detect_timeout{10'000};  // nobody spoke: opaque
-  std::chrono::milliseconds first_word_wait{5};         // a client silent for so long: dial the server meanwhile
+  std::chrono::milliseconds first_word_wait{5};      // a client silent for so long: dial the server meanwhile
   std::chrono::milliseconds half_closed_timeout{300'000};  // one side finished and nothing moves
   std::chrono::milliseconds drain_grace{120'000};
   std::size_t max_connections_per_pod = 10'000;
   std::size_t max_buffered_bytes_per_pod = 64 * 1024 * 1024;
 };
 
-// What one worker thread consists of; everything in it belongs to that thread. Passed by reference to the pipelines.
+// What one worker thread consists of; everything in it belongs to that thread. Passed by reference to the
+// pipelines.
 struct Worker {
   Worker(unsigned number, const Settings& common) : index(number), settings(common) {}
   const unsigned index;

@@ -19,7 +19,7 @@ namespace heddle::agent {
 struct InterceptedPod {
   std::uint32_t id = 0;
   std::uint64_t netns_cookie = 0;
-  std::vector<IpAddress> addresses;          // every address of the pod
+  std::vector<IpAddress> addresses;  // every address of the pod
   std::uint16_t outbound_port = 0;
   std::uint16_t inbound_port = 0;
   std::vector<PortRange> skip_outbound_ports;  // at most HEDDLE_MAX_SKIP_PORTS after merging
@@ -38,15 +38,15 @@ struct DropEvent {
 
 // One hook's result of really loading and attaching it (never of version numbers).
 struct HookProbe {
-  std::string hook;    // "connect4", "sk_lookup", ...
+  std::string hook;  // "connect4", "sk_lookup", ...
   bool usable = false;
   std::string reason;  // why not, the verifier's or the kernel's words
 };
 
 using VerdictCounts = std::array<std::uint64_t, HEDDLE_V_COUNT>;
 
-// The eBPF interception: one object, its pinned links and maps. Owned by the agent's main thread; no member is
-// thread-safe. Killing the process leaves everything pinned and working; open() takes it over.
+// The eBPF interception: one object, its pinned links and maps. Owned by the agent's main thread; no member
+// is thread-safe. Killing the process leaves everything pinned and working; open() takes it over.
 class Datapath {
  public:
   struct Options {
@@ -61,12 +61,13 @@ class Datapath {
   static std::vector<HookProbe> probe();
 
   // Loads the object, reuses pinned maps of the same HEDDLE_ABI_VERSION, attaches or updates the pinned links
-  // (bpf_link_update: no instant without a program). Pins of another version are an error that says what to do.
+  // (bpf_link_update: no instant without a program). Pins of another version are an error that says what to
+  // do.
   static Result<std::unique_ptr<Datapath>> open(const Options& options);
   virtual ~Datapath() = default;
 
-  // Puts the pod's config, addresses and inbound listener in the maps and attaches sk_lookup to its netns (pinned).
-  // Idempotent. Not yet redirecting. Undone by itself on failure.
+  // Puts the pod's config, addresses and inbound listener in the maps and attaches sk_lookup to its netns
+  // (pinned). Idempotent. Not yet redirecting. Undone by itself on failure.
   virtual Result<> prepare(const InterceptedPod& pod, int netns_fd, int inbound_listener) = 0;
   // The switch: from here on the pod's connects are redirected (and inbound was since prepare()).
   virtual Result<> set_enrolled(const InterceptedPod& pod, bool enrolled) = 0;

@@ -7,27 +7,27 @@
 
 namespace heddle::agent {
 
-// The interception for kernels without the hooks: nat REDIRECT inside the pod's netns, tried as nftables, then
-// iptables-nft, then iptables-legacy. All calls are made on the agent's main thread; they enter the netns in a
-// child process, so that a failure cannot leave the agent inside.
+// The interception for kernels without the hooks: nat REDIRECT inside the pod's netns, tried as nftables,
+// then iptables-nft, then iptables-legacy. All calls are made on the agent's main thread; they enter the
+// netns in a child process, so that a failure cannot leave the agent inside.
 enum class RedirectBackend { nftables, iptables_nft, iptables_legacy };
 const char* to_string(RedirectBackend backend);
 
 class Redirect {
  public:
   struct Options {
-    // SO_MARK of mesh sockets, exempt from redirection. Random per node and secret: a pod with CAP_NET_RAW can set
-    // any mark but has to guess this one.
+    // SO_MARK of mesh sockets, exempt from redirection. Random per node and secret: a pod with CAP_NET_RAW
+    // can set any mark but has to guess this one.
     std::uint32_t mark = 0;
-    // Path below the cgroup2 mount of the agent's cgroup; where `socket cgroupv2` matches work the mark is not
-    // trusted alone. Empty: unknown.
+    // Path below the cgroup2 mount of the agent's cgroup; where `socket cgroupv2` matches work the mark is
+    // not trusted alone. Empty: unknown.
     std::string mesh_cgroup;
     // Sources whose connections are not redirected (kubelet's probes; no hook tells them apart here).
     std::vector<IpAddress> node_addresses;
   };
 
-  // The first backend whose rules really load in a fresh netns, each tried with the match on the cgroup first;
-  // Errc::unsupported lists why each failed.
+  // The first backend whose rules really load in a fresh netns, each tried with the match on the cgroup
+  // first; Errc::unsupported lists why each failed.
   static Result<Redirect> probe(const Options& options);
   // The same for one backend.
   static Result<Redirect> probe(const Options& options, RedirectBackend backend);

@@ -42,8 +42,8 @@ struct heddle_cidr {
 };
 
 enum heddle_pod_flags {
-	HEDDLE_POD_ENROLLED = 1 << 0,      /* redirect; without it the entry is being made or taken down */
-	HEDDLE_POD_FAIL_OPEN = 1 << 1,     /* the operator's choice: no listener means pass */
+	HEDDLE_POD_ENROLLED = 1 << 0,	   /* redirect; without it the entry is being made or taken down */
+	HEDDLE_POD_FAIL_OPEN = 1 << 1,	   /* the operator's choice: no listener means pass */
 	HEDDLE_POD_CLIENT_SOURCE = 1 << 2, /* apps see the client's address */
 };
 
@@ -87,23 +87,23 @@ struct heddle_tuple {
 /* Every verdict of every hook, and the index of the per-pod counters (map `verdicts`). */
 enum heddle_verdict {
 	HEDDLE_V_OUT_REDIRECTED = 0,
-	HEDDLE_V_OUT_LOOPBACK,       /* the pod's own addresses */
+	HEDDLE_V_OUT_LOOPBACK, /* the pod's own addresses */
 	HEDDLE_V_OUT_SKIP_PORT,
 	HEDDLE_V_OUT_SKIP_CIDR,
-	HEDDLE_V_OUT_MESH_SOCKET,    /* the proxy's own connection */
-	HEDDLE_V_OUT_REFUSED,        /* known dead, or no address of that family to aim at */
+	HEDDLE_V_OUT_MESH_SOCKET, /* the proxy's own connection */
+	HEDDLE_V_OUT_REFUSED,	  /* known dead, or no address of that family to aim at */
 	HEDDLE_V_IN_STEERED,
-	HEDDLE_V_IN_LOCAL,           /* lo, or the pod itself */
+	HEDDLE_V_IN_LOCAL, /* lo, or the pod itself */
 	HEDDLE_V_IN_SKIP_PORT,
 	HEDDLE_V_IN_SKIP_CIDR,
-	HEDDLE_V_IN_PROBE,           /* kubelet */
+	HEDDLE_V_IN_PROBE, /* kubelet */
 	HEDDLE_V_IN_DROP_NO_LISTENER,
 	HEDDLE_V_IN_DROP_UNKNOWN_ADDRESS, /* counted for pod id 0 */
 	HEDDLE_V_IN_FAIL_OPEN,
-	HEDDLE_V_ORIGINAL_DST_MISSING,    /* somebody dialled the outbound listener directly */
+	HEDDLE_V_ORIGINAL_DST_MISSING, /* somebody dialled the outbound listener directly */
 	HEDDLE_V_TUPLE_MAP_FULL,
-	HEDDLE_V_OUT_FAIL_OPEN,           /* passed: no listener, and the operator chose so */
-	HEDDLE_V_IN_DROP_SELF,            /* the pod (or the mesh in it) dialled its own inbound listener: a loop */
+	HEDDLE_V_OUT_FAIL_OPEN, /* passed: no listener, and the operator chose so */
+	HEDDLE_V_IN_DROP_SELF,	/* the pod (or the mesh in it) dialled its own inbound listener: a loop */
 	HEDDLE_V_COUNT
 };
 

@@ -33,10 +33,10 @@ class Endpoint {
   explicit Endpoint(EndpointInfo described) : info(std::move(described)) {}
 
   const EndpointInfo info;
-  bool removed = false;            // left the set: finish what runs, start nothing
-  std::uint32_t pending = 0;       // requests in flight
-  std::uint32_t connections = 0;   // opaque connections open
-  double ewma_ns = 0;              // peak EWMA of round trips; 0: no sample yet
+  bool removed = false;           // left the set: finish what runs, start nothing
+  std::uint32_t pending = 0;      // requests in flight
+  std::uint32_t connections = 0;  // opaque connections open
+  double ewma_ns = 0;             // peak EWMA of round trips; 0: no sample yet
   Clock::time_point ewma_at{};
 };
 using EndpointRef = std::shared_ptr<Endpoint>;
@@ -55,8 +55,8 @@ class Balancer {
   bool empty() const { return endpoints_.empty(); }
   const std::vector<EndpointRef>& endpoints() const { return endpoints_; }
 
-  // Cheapest of two random ones: EWMA x (pending + 1) for requests, fewest connections for opaque. Null when empty.
-  // `avoid` (a just failed endpoint) is passed over where there is a choice.
+  // Cheapest of two random ones: EWMA x (pending + 1) for requests, fewest connections for opaque. Null when
+  // empty. `avoid` (a just failed endpoint) is passed over where there is a choice.
   EndpointRef pick_for_request(Endpoint::Clock::time_point now, const Endpoint* avoid = nullptr);
   EndpointRef pick_for_connection(const Endpoint* avoid = nullptr);
 

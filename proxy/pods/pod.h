@@ -24,14 +24,15 @@ enum class InboundPolicy : std::uint8_t {
   audit
 };
 
-// What a pod uses now, over all workers; limits are checked against it. Shared by all descriptions of one pod.
+// What a pod uses now, over all workers; limits are checked against it. Shared by all descriptions of one
+// pod.
 struct PodLoad {
   std::atomic<std::uint32_t> connections{0};
   std::atomic<std::size_t> buffered_bytes{0};  // unsent bytes held for slow readers
 };
 
-// A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new one, and
-// connections keep the one they began with.
+// A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new
+// one, and connections keep the one they began with.
 struct Pod {
   std::uint32_t id = 0;
   std::uint64_t netns_cookie = 0;

@@ -11,8 +11,8 @@ struct Decision {
   const char* reason = "";  // why not, in words
 };
 
-// May this connection reach the app? Pure. Ports that require identity, then the pod's default policy; the mesh's
-// own listener ports are never reachable through the mesh.
+// May this connection reach the app? Pure. Ports that require identity, then the pod's default policy; the
+// mesh's own listener ports are never reachable through the mesh.
 Decision authorize(const InboundConnection& connection);
 
 }  // namespace heddle::proxy

@@ -8,8 +8,8 @@
 namespace heddle::proxy::tls {
 namespace {
 
-// How long a connection waits for its pod's first certificate: a pod's first millisecond, or a proxy's that takes
-// over, must not fail what comes before the answer to a request of a few milliseconds.
+// How long a connection waits for its pod's first certificate: a pod's first millisecond, or a proxy's that
+// takes over, must not fail what comes before the answer to a request of a few milliseconds.
 constexpr std::chrono::milliseconds certificate_wait{3'000};
 constexpr std::chrono::milliseconds certificate_look{5};
 
@@ -181,9 +181,7 @@ class WorkerEndpoint final : public Endpoint {
   bool certified(const Pod& pod) const override { return context(pod) != nullptr; }
 
  private:
-  ContextRef context(const Pod& pod) const {
-    return valid_context(*worker_, pod.identity);
-  }
+  ContextRef context(const Pod& pod) const { return valid_context(*worker_, pod.identity); }
 
   void start(Pending& pending, std::unique_ptr<Stream> stream, const Pod& as, Parameters parameters) {
     auto own = context(as);

@@ -16,7 +16,8 @@ namespace heddle::proxy {
 struct DialRequest {
   PodRef pod;  // in whose netns: its brokered sockets are used
   SocketAddress to;
-  // The client that the app on the other side shall see (getpeername hook); only for connections to the pod's app.
+  // The client that the app on the other side shall see (getpeername hook); only for connections to the pod's
+  // app.
   std::optional<SocketAddress> show_client;
   std::chrono::milliseconds timeout{1000};
 };
@@ -31,8 +32,8 @@ class Dialer {
     virtual ~Pending() = default;
   };
   virtual ~Dialer() = default;
-  // Exactly one later call of `done` on this worker, never from inside dial(). Errors carry errno (ECONNREFUSED,
-  // ETIMEDOUT, EHOSTUNREACH) or Errc::unavailable when no socket came within the time-out.
+  // Exactly one later call of `done` on this worker, never from inside dial(). Errors carry errno
+  // (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH) or Errc::unavailable when no socket came within the time-out.
   [[nodiscard]] virtual std::unique_ptr<Pending> dial(DialRequest request, Done done) = 0;
 };
 
