@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "base/backoff.h"
@@ -19,6 +20,7 @@ namespace {
 
 using Clock = Executor::Clock;
 using WorkerId = unsigned;
+constexpr WorkerId explainer = ~0u;  // no worker: nothing is posted to it
 
 // One address as seen from one namespace: its streams and who wants to know. On the executor.
 struct Watch {
@@ -133,12 +135,28 @@ class Client final : public Discovery {
     return out + "]}";
   }
 
-  std::string explain_json(const std::string& ns, const SocketAddress& address) const override {
-    const std::lock_guard lock(executor_->state);
-    const auto it = watches_.find({ns, address});
-    if (it != watches_.end()) return json(*it->second);
-    return "{\"namespace\":" + json_text(ns) + ",\"address\":" + json_text(address.to_string()) +
-           ",\"state\":\"unknown\",\"connected\":" + (up_ ? "true" : "false") + "}";
+  std::string explain_json(const std::string& ns, const SocketAddress& address) override {
+    const LookupKey key{ns, address};
+    executor_->post([this, key] { subscribe(explainer, key, ""); });
+    const auto give_up = Clock::now() + options_.answer_timeout + std::chrono::milliseconds(100);
+    std::string answer;
+    for (bool known = false; !known;) {
+      {
+        const std::lock_guard lock(executor_->state);
+        const auto it = watches_.find(key);
+        known = it != watches_.end() && it->second->published->state != Destination::State::pending;
+        if (known) answer = json(*it->second);
+      }
+      if (known) break;
+      if (Clock::now() > give_up) {
+        answer = "{\"namespace\":" + json_text(ns) + ",\"address\":" + json_text(address.to_string()) +
+                 ",\"state\":\"unknown\"}";
+        break;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    executor_->post([this, key] { unsubscribe(explainer, key); });
+    return answer;
   }
 
  private:

@@ -49,12 +49,11 @@ class Discovery {
   // first has; it is looked for from the start, without waiting for a look-up.
   virtual void on_first_answer(std::function<void()> callback) = 0;
 
-  // JSON of what is known, for /state and /explain; any thread. `explain` answers for one address as seen
-  // from a namespace: state, authority, endpoints with identity and hint, since when, whether control is
-  // connected;
-  // `"state":"unknown"` when nobody has asked for it yet.
+  // JSON of what is known, for /state and /explain; any thread but a worker's. `explain` answers for one
+  // address as seen from a namespace: state, authority, endpoints with identity and hint, whether control is
+  // connected. An address that nobody has dialled yet is asked for, which takes `answer_timeout` at most.
   virtual std::string state_json() const = 0;
-  virtual std::string explain_json(const std::string& ns, const SocketAddress& address) const = 0;
+  virtual std::string explain_json(const std::string& ns, const SocketAddress& address) = 0;
 };
 
 }  // namespace heddle::proxy

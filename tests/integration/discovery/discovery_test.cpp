@@ -266,8 +266,11 @@ TEST_F(Discover, ForgetsWhatNobodyUses) {
     EXPECT_EQ(control->open_streams(), 2) << "forgotten while in use";
   }
   EXPECT_TRUE(until([&] { return control->open_streams() == 0; }));
-  EXPECT_NE(discovery->explain_json("shop", SocketAddress::parse(vip).value()).find("\"unknown\""),
+  EXPECT_EQ(discovery->state_json().find(vip), std::string::npos) << discovery->state_json();
+  // An explanation asks again, and leaves nothing behind.
+  EXPECT_NE(discovery->explain_json("shop", SocketAddress::parse(vip).value()).find("\"state\":\"service\""),
             std::string::npos);
+  EXPECT_TRUE(until([&] { return discovery->state_json().find(vip) == std::string::npos; }));
 }
 
 TEST_F(Discover, LimitsTheNumberOfEntries) {
