@@ -12,6 +12,10 @@
 namespace heddle::proxy {
 namespace {
 
+// While the agent is away, dials beyond the reserve wait for the next agent: an upgrade or a crash of it must
+// not fail connections. The connect time-out begins when there is a socket to connect.
+constexpr std::chrono::milliseconds socket_patience{10'000};
+
 // Tells the kernel's hooks which client the app shall see on this connection (bpf/shared/abi.h).
 void show_client(int socket, const SocketAddress& client) {
   heddle_address value{};
@@ -41,9 +45,7 @@ BrokeredDial::BrokeredDial(BrokeredDialer& dialer, Loop& loop, DialRequest reque
       loop_(loop),
       request_(std::move(request)),
       done_(std::move(done)),
-      timer_(loop, [this] { timed_out(); }) {
-  timer_.arm(request_.timeout);
-}
+      timer_(loop, [this] { timed_out(); }) {}
 
 BrokeredDial::~BrokeredDial() {
   leave_queue();
@@ -54,6 +56,7 @@ void BrokeredDial::wait_in(std::list<BrokeredDial*>& queue) {
   queue_ = &queue;
   place_ = queue.insert(queue.end(), this);
   ++dialer_->waiting_;
+  timer_.arm(std::max(request_.timeout, socket_patience));
 }
 
 void BrokeredDial::leave_queue() {
@@ -70,6 +73,7 @@ void BrokeredDial::orphan() {
 
 void BrokeredDial::connect(Fd socket) {
   leave_queue();
+  timer_.arm(request_.timeout);
   if (request_.show_client && request_.pod->interception == Interception::ebpf &&
       request_.pod->keep_client_source) {
     show_client(socket.get(), *request_.show_client);

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::uint32_t least_reserve = 4;  // of a family in use
 constexpr std::uint32_t most_reserve = 64;
-constexpr std::chrono::milliseconds look_interval{10'000};
+constexpr std::chrono::milliseconds look_interval{2'000};
+constexpr unsigned looks_until_shrunk = 5;
 
 }  // namespace
 
@@ -130,8 +131,14 @@ void BrokeredDialer::agent_ready() {
 void BrokeredDialer::shrink() {
   for (auto& [id, reserves] : pods_) {
     for (Reserve& reserve : reserves.family) {
-      if (reserve.used < reserve.target / 4) reserve.target = std::max(least_reserve, reserve.target / 2);
+      // What the last interval used is what the agent's absence for as long would take.
+      const bool idle = reserve.used < reserve.target / 4;
+      reserve.target = std::clamp(reserve.used, reserve.target, std::max(most_reserve, reserve.target));
       reserve.used = 0;
+      reserve.idle_looks = idle ? reserve.idle_looks + 1 : 0;
+      if (reserve.idle_looks < looks_until_shrunk) continue;
+      reserve.idle_looks = 0;
+      reserve.target = std::max(std::min(least_reserve, reserve.target), reserve.target / 2);
       // What exceeds twice the target was needed by a burst that is over.
       const std::size_t keep = std::max<std::size_t>(reserve.target, least_reserve) * 2;
       if (reserve.sockets.size() > keep) reserve.sockets.resize(keep);

@@ -15,8 +15,9 @@ namespace heddle::proxy {
 class BrokeredDial;
 
 // A worker's Dialer over its reserve of brokered sockets: per pod and family a few unconnected sockets of
-// that pod's netns. A reserve that ran empty grows (4 to 64), one that is idle shrinks; it is refilled when
-// half is used. While the agent is away the reserve is used up, then dials wait until they time out.
+// that pod's netns. A reserve that ran empty grows (4 to 64), as does one that would not last two seconds at
+// the recent rate; one that is idle shrinks; it is refilled when half is used. While the agent is away the
+// reserve is used up, then dials wait for the next agent, 10 s at most.
 class BrokeredDialer final : public Dialer {
  public:
   // Asks the agent for `count` sockets of the family. Called on the worker's thread; must not call back from
@@ -49,6 +50,7 @@ class BrokeredDialer final : public Dialer {
     std::uint32_t target = 2;       // sockets to have
     std::uint32_t outstanding = 0;  // asked for, not yet received
     std::uint32_t used = 0;         // since the last look
+    unsigned idle_looks = 0;        // in a row, at which little had been used
     bool wanted = false;            // keep a reserve before the first use
   };
   struct PodReserves {
