@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/fallback/rules.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -77,8 +79,8 @@ std::vector<std::string> lines_of(std::string_view text) {
 }
 
 std::string jump(bool inbound) {
-  return inbound ? std::string("-A PREROUTING -p tcp -j ") + inbound_chain
-                 : std::string("-A OUTPUT -p tcp -j ") + outbound_chain;
+  const std::string_view hook = inbound ? "PREROUTING" : "OUTPUT";
+  return fmt::format("-A {} -p tcp -j {}", hook, inbound ? inbound_chain : outbound_chain);
 }
 
 bool has_line(const std::vector<std::string>& lines, const std::string& line) {
