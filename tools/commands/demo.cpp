@@ -33,6 +33,7 @@ void add_demo_command(CLI::App& app, Chosen& chosen) {
       ->check(CLI::IsMember({"auto", "ebpf", "iptables"}))
       ->envname("HEDDLE_INTERCEPTION")
       ->capture_default_str();
+  demo->add_option("--name", options.name, "The lab's name")->capture_default_str();
   demo->add_option("--folder", options.folder,
                    "Other Kubernetes objects with the same names of pods and services");
   demo->add_option("--bin-dir", options.bin_dir, "Folder of heddle's programs (default: beside this one)");

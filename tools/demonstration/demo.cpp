@@ -17,26 +17,24 @@ namespace {
 namespace json = boost::json;
 using Clock = std::chrono::steady_clock;
 
-const char* const lab_names_used[] = {"demo-before", "demo", "demo-iptables"};
-
-void remove_labs() {
-  for (const auto* name : lab_names_used) {
-    if (auto layout = LabLayout::of(name)) (void)remove_lab(*layout);
+void remove_labs(const std::string& name) {
+  for (const auto* suffix : {"-before", "", "-iptables"}) {
+    if (auto layout = LabLayout::of(name + suffix)) (void)remove_lab(*layout);
   }
 }
 
 // Ctrl-C: a thread of its own takes every lab down at once (which ends whatever the demo waits for) and the
 // process.
-void watch_signals() {
+void watch_signals(const std::string& name) {
   sigset_t mask;
   sigemptyset(&mask);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&mask, signal);
   ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
-  std::thread([mask] {
+  std::thread([mask, name] {
     int signal = 0;
     ::sigwait(&mask, &signal);
     std::fprintf(stderr, "\ninterrupted: removing the demo's namespaces, cgroups, pins and processes\n");
-    remove_labs();
+    remove_labs(name);
     ::_exit(130);
   }).detach();
 }
@@ -49,7 +47,7 @@ class Show {
   // Runs one step and prints its line. Returns whether it went well.
   bool step(const std::string& name, const std::function<Result<Finding>()>& work) {
     if (terminal_) {
-      std::fprintf(stderr, "  …  %-34s", name.c_str());
+      std::fprintf(stderr, "  …  %-36s", name.c_str());
       std::fflush(stderr);
     }
     const auto begin = Clock::now();
@@ -69,7 +67,7 @@ class Show {
     const bool ok = finding && finding->ok;
     ok_ = ok_ && ok;
     if (options_.show_progress) {
-      std::fprintf(stderr, "%s  %s  %-34s%s  (%.1f s)\n", terminal_ ? "\r\033[K" : "", ok ? "ok  " : "FAIL",
+      std::fprintf(stderr, "%s  %s  %-36s%s  (%.1f s)\n", terminal_ ? "\r\033[K" : "", ok ? "ok  " : "FAIL",
                    name.c_str(), text.c_str(), took);
     }
     steps_.push_back(std::move(entry));
@@ -152,7 +150,7 @@ void perform(Show& show, const DemoOptions& options) {
   Baseline baseline;
   show.heading("Without heddle");
   {
-    auto before = raise(show, "lab up", "demo-before", false, "auto", options);
+    auto before = raise(show, "lab up", options.name + "-before", false, "auto", options);
     if (!before) return;
     run_steps(show, *before, baseline,
               {{"wire, before", wire_in_clear},
@@ -161,7 +159,7 @@ void perform(Show& show, const DemoOptions& options) {
   }
   const bool first_is_iptables = options.interception == "iptables";
   show.heading(first_is_iptables ? "With heddle, iptables interception" : "With heddle, eBPF interception");
-  auto meshed = raise(show, "lab up, meshed", "demo", true, options.interception, options);
+  auto meshed = raise(show, "lab up, meshed", options.name, true, options.interception, options);
   if (!meshed) return;
   if (options.keep) meshed->keep();
   run_steps(show, *meshed, baseline,
@@ -174,7 +172,7 @@ void perform(Show& show, const DemoOptions& options) {
              {"proxy replaced under load", proxy_replaced}});
   if (options.interception == "auto") {
     show.heading("The same with iptables interception");
-    auto iptables = raise(show, "lab up, iptables", "demo-iptables", true, "iptables", options);
+    auto iptables = raise(show, "lab up, iptables", options.name + "-iptables", true, "iptables", options);
     if (iptables) {
       run_steps(show, *iptables, baseline,
                 {{"wire, iptables", wire_encrypted},
@@ -199,8 +197,8 @@ int run_demo(const DemoOptions& options) {
                  "heddle: the demo makes network namespaces and loads BPF programs: run it as root (sudo)\n");
     return 1;
   }
-  remove_labs();  // of an earlier run that was killed
-  watch_signals();
+  remove_labs(options.name);  // of an earlier run that was killed
+  watch_signals(options.name);
   Show show(options);
   perform(show, options);
   return show.finish();

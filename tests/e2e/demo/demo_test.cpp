@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The demo as a person runs it: every step must hold, in both ways of interception, and nothing may be left.
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
+#include <filesystem>
+
+#include "tools/process/spawn.h"
+
+namespace heddle::tools {
+namespace {
+
+namespace json = boost::json;
+
+std::string lab_name() {
+  return "e2e-demo-" + std::to_string(::getpid());
+}
+
+bool anything_left() {
+  for (const auto* suffix : {"", "-before", "-iptables"}) {
+    if (std::filesystem::exists("/run/heddle-lab/" + lab_name() + suffix)) return true;
+  }
+  return false;
+}
+
+class Demo : public testing::TestWithParam<const char*> {};
+
+TEST_P(Demo, HoldsAtEveryStepAndLeavesNothing) {
+  SpawnSpec spec;
+  spec.argv = {HEDDLE_BIN "/heddle", "demo", "--json", "--name", lab_name(), "--interception", GetParam()};
+  auto done = run(spec, {}, std::chrono::seconds(180));
+  ASSERT_TRUE(done) << done.error().message();
+  ASSERT_FALSE(done->timed_out) << done->err;
+  boost::system::error_code malformed;
+  const auto document = json::parse(done->out, malformed);
+  ASSERT_FALSE(malformed) << done->out << done->err;
+  for (const auto& step : document.at("steps").as_array()) {
+    EXPECT_TRUE(step.at("ok").as_bool()) << json::serialize(step);
+  }
+  EXPECT_TRUE(document.at("ok").as_bool());
+  EXPECT_GE(document.at("steps").as_array().size(), 12u);
+  EXPECT_EQ(done->exit.status, 0) << done->err;
+  EXPECT_FALSE(anything_left());
+}
+
+INSTANTIATE_TEST_SUITE_P(Interception, Demo, testing::Values("ebpf", "iptables"),
+                         [](const auto& mode) { return std::string(mode.param); });
+
+TEST(DemoInterrupted, RemovesEverythingOnCtrlC) {
+  SpawnSpec spec;
+  spec.argv = {HEDDLE_BIN "/heddle", "demo", "--name", lab_name()};
+  spec.output_file = "/dev/null";
+  auto pid = spawn(spec);
+  ASSERT_TRUE(pid) << pid.error().message();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto socket = "/run/heddle-lab/" + lab_name() + "-before/lab.sock";
+  while (!std::filesystem::exists(socket) && std::chrono::steady_clock::now() < deadline) ::usleep(10'000);
+  ASSERT_TRUE(std::filesystem::exists(socket)) << "the demo did not bring its first lab up";
+  ::kill(*pid, SIGINT);
+  int status = 0;
+  ASSERT_EQ(::waitpid(*pid, &status, 0), *pid);
+  EXPECT_EQ(Exit{status}.to_string(), "exit code 130");
+  EXPECT_FALSE(anything_left());
+}
+
+}  // namespace
+}  // namespace heddle::tools
