@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "agent/agent.h"
+#include "agent/probe_report.h"
 
 int main(int argc, char** argv) {
   using namespace heddle;
@@ -15,6 +16,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   ::signal(SIGPIPE, SIG_IGN);
+  if (options->probe) {
+    std::printf("%s\n", agent::probe_report().c_str());
+    return 0;
+  }
   const bool uninstall = options->uninstall;
   agent::Agent agent(std::move(*options));
   const auto done = uninstall ? agent.uninstall() : agent.start();

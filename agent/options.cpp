@@ -57,6 +57,7 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "drain-grace", options.drain_grace_seconds,
        "seconds an older proxy gets to finish its connections");
   flag(app, "default-inject", default_inject, "enabled or disabled: for pods that the source does not know");
+  app.add_flag("--probe", options.probe, "print as JSON which ways of interception work here, and exit");
   app.add_flag("--uninstall", options.uninstall,
                "take every redirection, program and pin of this node down, and exit");
   try {

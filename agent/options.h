@@ -31,6 +31,7 @@ struct Options {
   std::uint32_t drain_grace_seconds = 120;
   bool inject_unknown_pods = false;
   bool uninstall = false;
+  bool probe = false;  // print what this kernel can do, and exit
 };
 
 // Flags and HEDDLE_* variables. Without a value: the process shall exit with `exit_code` (help, version,
