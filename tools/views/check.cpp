@@ -222,9 +222,8 @@ void check_plaintext(Verdicts& out, const std::string& node, const std::vector<S
                      const std::vector<std::string>& meshed_ips) {
   double secured = 0;
   for (const auto& sample : samples) {
-    if (sample.name != "tcp_open_total" || sample.label("direction") != "outbound" ||
-        sample.label("peer") != "dst")
-      continue;
+    const bool connection = sample.name == "tcp_open_total" && sample.label("peer") == "dst";
+    if (sample.label("direction") != "outbound" || (!connection && sample.name != "request_total")) continue;
     const auto& tls = sample.label("tls");
     if (tls == "true" || tls == "local") {
       secured += sample.value;
@@ -236,10 +235,11 @@ void check_plaintext(Verdicts& out, const std::string& node, const std::vector<S
       out.fail(node + ": plaintext", sample.label("namespace") + "/" + sample.label("pod") + " -> " +
                                          address->to_string() + ": both are meshed, yet " +
                                          scaled(sample.value) +
-                                         " connections went in clear; see `heddle explain`");
+                                         " connections or requests went in clear; see `heddle explain`");
     }
   }
-  out.ok(node + ": mesh connections", scaled(secured) + " encrypted or joined on the node");
+  out.ok(node + ": mesh traffic",
+         scaled(secured) + " connections and requests encrypted or joined on the node");
 }
 
 std::vector<std::string> meshed_addresses(const std::vector<NodeView>& nodes) {

@@ -90,6 +90,7 @@ int show_stat(const Scope& scope, Output output, StatBy by, const std::string& d
                                   {"p95_ms", row.p95_ms},
                                   {"p99_ms", row.p99_ms},
                                   {"connections", row.connections},
+
                                   {"read_bytes_per_s", row.read_per_s},
                                   {"write_bytes_per_s", row.write_per_s}});
     }
@@ -129,18 +130,20 @@ int show_edges(const Scope& scope, Output output) {
                                   {"server_id", row.server_id},
                                   {"tls", row.tls},
                                   {"reason", row.reason},
-                                  {"connections", row.connections}});
+                                  {"connections", row.connections},
+                                  {"requests", row.requests}});
     }
     std::cout << json_text(json::object{{"edges", std::move(list)}}, true) << "\n";
     return 0;
   }
-  std::vector<std::string> header{"SRC", "DST", "SECURED", ">CONNS"};
+  std::vector<std::string> header{"SRC", "DST", "SECURED", ">CONNS", ">REQUESTS"};
   if (output == Output::wide) header.insert(header.end(), {"CLIENT_ID", "SERVER_ID"});
   Table table(header);
   for (const auto& row : rows) {
     const auto secured =
         row.tls == "true" ? "mTLS" : row.tls + (row.reason.empty() ? "" : " (" + row.reason + ")");
-    table.add({row.src, row.dst, secured, fixed(row.connections, 0), row.client_id, row.server_id});
+    table.add({row.src, row.dst, secured, fixed(row.connections, 0), fixed(row.requests, 0), row.client_id,
+               row.server_id});
   }
   std::cout << (table.empty() ? "no connection has been seen yet\n" : table.render());
   return 0;

@@ -63,13 +63,15 @@ std::vector<StatRow> stat_rows(const std::vector<Sample>& delta, const std::vect
 }
 
 std::vector<EdgeRow> edge_rows(const std::vector<Sample>& samples) {
-  std::map<std::tuple<std::string, std::string, std::string, std::string, std::string, std::string>, double>
+  std::map<std::tuple<std::string, std::string, std::string, std::string, std::string, std::string>, EdgeRow>
       edges;
   for (const auto& sample : samples) {
-    if (sample.name != "tcp_open_total") continue;
+    const bool requests = sample.name == "request_total";
+    if (!requests && sample.name != "tcp_open_total") continue;
     const bool outbound = sample.label("direction") == "outbound";
     // Each end that is a mesh connection: towards the destination going out, towards the source coming in.
-    if (sample.label("peer") != (outbound ? "dst" : "src")) continue;
+    // Requests have that end's labels only.
+    if (!requests && sample.label("peer") != (outbound ? "dst" : "src")) continue;
     const auto own = sample.label("namespace") + "/" + sample.label("pod");
     std::string src = own;
     std::string dst = own;
@@ -79,17 +81,20 @@ std::vector<EdgeRow> edge_rows(const std::vector<Sample>& samples) {
       if (dst.empty()) dst = sample.label("authority");
     } else {
       src = sample.label("client_id");
-      if (src.empty())
-        src = sample.label("target_addr").empty() ? "?" : "(client of) " + sample.label("target_addr");
+      if (src.empty()) src = "(no identity)";
     }
-    edges[{src, dst, sample.label("client_id"), sample.label("server_id"), sample.label("tls"),
-           sample.label("no_tls_reason")}] += sample.value;
+    auto& row = edges[{src, dst, sample.label("client_id"), sample.label("server_id"), sample.label("tls"),
+                       sample.label("no_tls_reason")}];
+    row.src = src;
+    row.dst = dst;
+    row.client_id = sample.label("client_id");
+    row.server_id = sample.label("server_id");
+    row.tls = sample.label("tls");
+    row.reason = sample.label("no_tls_reason");
+    (requests ? row.requests : row.connections) += sample.value;
   }
   std::vector<EdgeRow> out;
-  for (const auto& [key, count] : edges) {
-    const auto& [src, dst, client, server, tls, reason] = key;
-    out.push_back({src, dst, client, server, tls, reason, count});
-  }
+  for (auto& [key, row] : edges) out.push_back(std::move(row));
   return out;
 }
 

@@ -33,7 +33,8 @@ struct EdgeRow {
   std::string client_id, server_id;
   std::string tls;         // "true", "local" (joined on the node), "no_identity", ... as the metrics say
   std::string reason;      // why not "true"
-  double connections = 0;  // opened since the proxies started
+  double connections = 0;  // opened since the proxies started, one per wire
+  double requests = 0;     // HTTP, which many share a pooled connection for
 };
 std::vector<EdgeRow> edge_rows(const std::vector<Sample>& samples);
 

@@ -7,7 +7,7 @@ namespace heddle::tools {
 namespace {
 
 const std::string scrape = R"(
-request_total{direction="inbound",namespace="shop",pod="web-1",deployment="web"} 20
+request_total{direction="inbound",namespace="shop",pod="web-1",deployment="web",tls="true",client_id="client.shop"} 20
 request_total{direction="inbound",namespace="shop",pod="web-2",deployment="web"} 20
 response_total{direction="inbound",namespace="shop",pod="web-1",deployment="web",classification="success",status_code="200"} 19
 response_total{direction="inbound",namespace="shop",pod="web-1",deployment="web",classification="failure",status_code="500"} 1
@@ -45,14 +45,18 @@ TEST(Stat, KeepsPodsApartWhenAsked) {
 
 TEST(Edges, NameBothEndsAndWhyAConnectionIsInClear) {
   const auto rows = edge_rows(*parse_prometheus(scrape));
-  ASSERT_EQ(rows.size(), 3u);
-  EXPECT_EQ(rows[0].src, "client.shop");
-  EXPECT_EQ(rows[0].dst, "shop/web-1");
-  EXPECT_EQ(rows[1].dst, "10.9.9.9:80");
-  EXPECT_EQ(rows[1].reason, "not_provided_by_service_discovery");
-  EXPECT_EQ(rows[2].dst, "shop/web-1");
-  EXPECT_EQ(rows[2].server_id, "web.shop");
-  EXPECT_EQ(rows[2].connections, 4);
+  ASSERT_EQ(rows.size(), 4u);
+  EXPECT_EQ(rows[0].src, "(no identity)");
+  EXPECT_EQ(rows[0].dst, "shop/web-2");
+  EXPECT_EQ(rows[1].src, "client.shop");
+  EXPECT_EQ(rows[1].dst, "shop/web-1");
+  EXPECT_EQ(rows[1].connections, 5);
+  EXPECT_EQ(rows[1].requests, 20);
+  EXPECT_EQ(rows[2].dst, "10.9.9.9:80");
+  EXPECT_EQ(rows[2].reason, "not_provided_by_service_discovery");
+  EXPECT_EQ(rows[3].dst, "shop/web-1");
+  EXPECT_EQ(rows[3].server_id, "web.shop");
+  EXPECT_EQ(rows[3].connections, 4);
 }
 
 }  // namespace
