@@ -23,8 +23,18 @@ void remove_labs(const std::string& name) {
   }
 }
 
-// Ctrl-C: a thread of its own takes every lab down at once (which ends whatever the demo waits for) and the
-// process.
+// Set by the first signal; the demo stops at the next step's edge and says so.
+std::atomic<bool> interrupted{false};
+std::atomic<bool> parked{false};
+
+void park_if_interrupted() {
+  if (!interrupted) return;
+  parked = true;
+  while (true) ::pause();  // the signal thread ends the process
+}
+
+// Ctrl-C: a thread of its own takes every lab down, which ends whatever the demo waits for, until the demo
+// has stopped: it may have been about to make the next lab.
 void watch_signals(const std::string& name) {
   sigset_t mask;
   sigemptyset(&mask);
@@ -33,7 +43,12 @@ void watch_signals(const std::string& name) {
   std::thread([mask, name] {
     int signal = 0;
     ::sigwait(&mask, &signal);
+    interrupted = true;
     std::fprintf(stderr, "\ninterrupted: removing the demo's namespaces, cgroups, pins and processes\n");
+    for (int i = 0; i < 200 && !parked; ++i) {
+      remove_labs(name);
+      ::usleep(50'000);
+    }
     remove_labs(name);
     ::_exit(130);
   }).detach();
@@ -51,7 +66,9 @@ class Show {
       std::fflush(stderr);
     }
     const auto begin = Clock::now();
+    park_if_interrupted();
     auto finding = work();
+    park_if_interrupted();
     const double took = std::chrono::duration<double>(Clock::now() - begin).count();
     json::object entry{{"name", name}, {"ok", finding && finding->ok}};
     std::string text;
