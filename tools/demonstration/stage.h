@@ -13,7 +13,7 @@
 namespace heddle::tools {
 
 struct DemoOptions {
-  std::string name = "demo";           // of the meshed lab; the others append to it
+  std::string name = "demo";          // of the meshed lab; the others append to it
   std::string folder;                 // the demo's objects
   std::string interception = "auto";  // auto: eBPF, then the essentials again with iptables
   std::string bin_dir;
