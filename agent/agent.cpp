@@ -196,6 +196,9 @@ Result<> Agent::open_proxy_link() {
   owner.held_end = [this] {
     if (!parts_->enrolment->wants_listeners()) stop_watching_for_held();
   };
+  owner.when_adopted = [parts](std::function<void()> then) {
+    parts->enrolment->when_adopted(std::move(then));
+  };
   owner.sockets = [parts](std::uint32_t pod_id, bool ipv6, std::uint32_t count) {
     return parts->enrolment->make_sockets(pod_id, ipv6, count);
   };

@@ -59,6 +59,9 @@ class Enrolment final : private Reconciler::Effects {
   void recover(std::vector<Sandbox> saved, bool lost);
   bool adopt(const node::Pod& pod, Fd outbound, Fd inbound);
   bool wants_listeners() const;  // some meshed sandbox has none
+  // Runs `then` once nothing that adopt() set going is under way: what was adopted is served by then, or
+  // failed.
+  void when_adopted(std::function<void()> then);
   void finish_recovery(std::function<void()> done);
 
   void source_changed();
@@ -134,6 +137,8 @@ class Enrolment final : private Reconciler::Effects {
   Totals totals_;
   bool state_lost_ = false;
   bool recovered_ = false;
+  std::size_t adopting_ = 0;
+  std::vector<std::function<void()>> adopted_waiters_;
   std::unordered_map<std::string, Upkeep> upkeep_;
   std::vector<std::unique_ptr<WaitingForSource>> waiting_;
   std::unique_ptr<Loop::Handle> source_timer_;

@@ -100,8 +100,22 @@ bool Enrolment::adopt(const node::Pod& pod, Fd outbound, Fd inbound) {
   progress.listening = true;
   reconciler_.assume(id, progress);
   // After recovery: the pod waited for exactly this (its ports were taken, by the proxy's copies).
-  if (recovered_) converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
+  if (!recovered_) return true;
+  ++adopting_;
+  converge(id, Reconciler::OnFailure::keep, [this](const Result<>&) {
+    if (--adopting_ > 0) return;
+    const auto waiters = std::exchange(adopted_waiters_, {});
+    for (const auto& then : waiters) then();
+  });
   return true;
+}
+
+void Enrolment::when_adopted(std::function<void()> then) {
+  if (adopting_ == 0) {
+    then();
+  } else {
+    adopted_waiters_.push_back(std::move(then));
+  }
 }
 
 void Enrolment::remove_orphans(bool lost) {

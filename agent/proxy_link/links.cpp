@@ -129,7 +129,11 @@ void ProxyLinks::dispatch(Link& link, const node::FromProxy& message, std::vecto
       if (link.state != Link::State::greeting) return;
       link.state = Link::State::waiting;
       owner_.held_end();
-      if (snapshots_) send_snapshot(link);
+      if (!snapshots_) return;
+      owner_.when_adopted([this, id = link.id] {
+        Link* greeted = find(id);
+        if (greeted != nullptr && greeted->state == Link::State::waiting) send_snapshot(*greeted);
+      });
       return;
     case node::FromProxy::kPodAck:
       on_ack(link, message.pod_ack().id(), message.pod_ack().generation(), message.pod_ack().error());

@@ -32,6 +32,8 @@ class ProxyLinks {
     // False: there is no such pod any more; the proxy is told to let go of it.
     std::function<bool(const node::Pod&, Fd outbound, Fd inbound)> held;
     std::function<void()> held_end;
+    // Runs it once what `held` took is served: a snapshot without it would end that pod's connections.
+    std::function<void(std::function<void()>)> when_adopted;
     // Sockets in the pod's netns, tagged; at most max_sockets_per_message.
     std::function<Result<std::vector<Fd>>(std::uint32_t pod_id, bool ipv6, std::uint32_t count)> sockets;
     using Answer = std::function<void(const node::ToProxy_Certificate&)>;

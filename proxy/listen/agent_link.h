@@ -43,7 +43,7 @@ class AgentLink final : public tls::CertifyRequester {
     std::string socket_path;  // RUN/agent/proxy.sock
     std::string version;
     uid_t agent_uid = 0;  // whoever answers must be this (SO_PEERCRED)
-    Backoff::Policy backoff{std::chrono::milliseconds(50), std::chrono::milliseconds(2000), 0.2};
+    Backoff::Policy backoff{std::chrono::milliseconds(50), std::chrono::milliseconds(500), 0.2};
   };
   // `observer` outlives the link.
   AgentLink(Loop& loop, Options options, LinkObserver& observer);
