@@ -97,7 +97,7 @@ struct H2Session::Callbacks {
         if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_end();
         break;
       case NGHTTP2_SETTINGS:
-        self(user).on_capacity();
+        self(user).tell_capacity();
         break;
       case NGHTTP2_GOAWAY:
         self(user).on_goaway();
@@ -109,6 +109,12 @@ struct H2Session::Callbacks {
   }
 
   static int frame_send(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
+      spdlog::info("http: HTTP/2 connection ended, its peer broke the protocol error={} reason=\"{}\"",
+                   nghttp2_http2_strerror(frame->goaway.error_code),
+                   std::string_view(reinterpret_cast<const char*>(frame->goaway.opaque_data),
+                                    frame->goaway.opaque_data_len));
+    }
     if ((frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
       if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_end_sent();
@@ -304,7 +310,7 @@ void H2Session::detach(H2Stream& stream, std::uint32_t error_code) {
   stream.session_ = nullptr;
   stream.on_close(error_code);
   engine_.bury(std::move(owned));
-  if (!closed_) on_capacity();
+  if (!closed_) tell_capacity();
 }
 
 std::int32_t H2Session::submit_request(const RequestHead& head, bool end, H2Stream& stream,
@@ -389,7 +395,15 @@ void H2Session::on_writable() {
   flush();
 }
 
+void H2Session::tell_capacity() {
+  capacity_changed_ = true;
+  flush_later();
+}
+
 void H2Session::on_turn() {
+  if (closed_) return;
+  // From here and not from within nghttp2: whoever waited for it goes to work at once.
+  if (std::exchange(capacity_changed_, false)) on_capacity();
   if (closed_) return;
   if (std::exchange(want_read_, false)) read();
   flush();
@@ -434,7 +448,10 @@ bool H2Session::gather() {
 
 void H2Session::flush() {
   for (int i = 0; !closed_ && !blocked_; ++i) {
-    if (!gather()) return fail();
+    if (!gather()) {
+      spdlog::warn("http: HTTP/2 frames cannot be made, closing the connection");
+      return fail();
+    }
     tell_sent();
     if (closed_) return;
     if (output_.empty()) break;

@@ -112,6 +112,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem {
   void close();
   bool closed() const { return closed_; }
   void flush_later() { engine_.schedule(*this); }
+  void tell_capacity();
 
   Engine& engine_;
 
@@ -144,6 +145,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem {
   std::int32_t last_stream_ = 0;
   bool waiting_for_pong_ = false;
   bool want_read_ = false;
+  bool capacity_changed_ = false;
   bool read_ended_ = false;
   bool blocked_ = false;
   bool receiving_ = false;

@@ -33,7 +33,7 @@ struct MeshKeyHash {
 class Pool final : public MeshPool {
  public:
   explicit Pool(Worker& worker)
-      : worker_(worker), engine_(worker.loop, worker.scratch), sweeper_(worker.loop, [this] { sweep(); }) {}
+      : worker_(worker), engine_(worker.loop, scratch_), sweeper_(worker.loop, [this] { sweep(); }) {}
 
   std::unique_ptr<Pending> open_tunnel(PodRef pod, EndpointRef endpoint, SocketAddress client,
                                        std::chrono::milliseconds timeout, Done done) override {
@@ -71,6 +71,8 @@ class Pool final : public MeshPool {
   }
 
   Worker& worker_;
+  // Not the worker's: relays read into that one, also from within what a parser calls.
+  alignas(64) std::array<std::byte, 64 * 1024> scratch_;
   http::Engine engine_;
   std::unordered_map<MeshKey, std::unique_ptr<MeshBucket>, MeshKeyHash> buckets_;
   Timer sweeper_;
