@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PROGRAMS = os.path.join(HERE, "pod_programs.py")
@@ -314,6 +315,12 @@ class Lab:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()[-last:]
 
+    def show_logs(self):
+        for name in ["../daemon.log"] + sorted(os.listdir(self.root + "/logs")):
+            if not name.endswith(("_app.log", "_shell.log", "_nginx.log")):
+                with open(f"{self.root}/logs/{name}", encoding="utf-8", errors="replace") as file:
+                    print(f"--- {name}\n{file.read()[-3000:]}")
+
     # ---- processes in pods
 
     def start(self, pod, *command):
@@ -408,16 +415,24 @@ def tcp_flows(capture):
             for k, data in flows.items()}
 
 
-def run_cases(cases, given):
-    """Runs functions in order, names each with what it took; the first failure ends it."""
+def run_cases(cases, given, lab=None):
+    """Runs functions in order, names each with what it took; ends the process with 1 if one failed. The first failure
+    shows what the lab's programs had to say."""
     signal.alarm(170)
+    failed = 0
     for case in cases:
         if given.tests and case.__name__ not in given.tests:
             continue
         begin = time.monotonic()
+        name = case.__name__.replace("_", " ")
         try:
             case()
-        except BaseException:
-            print(f"FAILED {case.__name__.replace('_', ' ')} after {time.monotonic() - begin:.1f} s", flush=True)
-            raise
-        print(f"ok {case.__name__.replace('_', ' ')} ({time.monotonic() - begin:.1f} s)", flush=True)
+        except Exception:  # pylint: disable=broad-except
+            failed += 1
+            if lab and failed == 1:
+                lab.show_logs()
+            traceback.print_exc(file=sys.stdout)
+            print(f"FAILED {name} after {time.monotonic() - begin:.1f} s", flush=True)
+        else:
+            print(f"ok {name} ({time.monotonic() - begin:.1f} s)", flush=True)
+    sys.exit(1 if failed else 0)

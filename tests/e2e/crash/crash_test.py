@@ -323,7 +323,7 @@ def main():
         crash.everything_killed_comes_back_in_every_order,
         crash.a_plugin_killed_in_the_middle_of_add_leaves_nothing_after_del,
         crash.nothing_was_readable_and_nobody_got_around_the_proxy,
-    ], given)
+    ], given, crash.lab)
 
 
 if __name__ == "__main__":

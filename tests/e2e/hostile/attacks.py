@@ -20,7 +20,7 @@ def dial(host, port, timeout=3.0, mark=None, bind=None):
     connection = socket.socket(family)
     connection.settimeout(timeout)
     if mark is not None:
-        connection.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+        connection.setsockopt(socket.SOL_SOCKET, SO_MARK, struct.pack("=I", mark))
     if bind is not None:
         connection.bind(bind)
     connection.connect((host, port))

@@ -5,7 +5,9 @@ their checksum; how it ends and how fast it is read is chosen by its number. The
 from the first line alone, so corruption is seen at either end. Clients print one JSON document."""
 import asyncio
 import json
+import os
 import random
+import resource
 import socket
 import sys
 import time
@@ -93,8 +95,11 @@ async def serve_one(reader, writer):
 
 
 async def serve(port):
-    server = await asyncio.start_server(serve_one, "::", port, backlog=4096, limit=1 << 18)
-    idle = await asyncio.start_server(idle_one, "::", port + 1, backlog=4096, limit=4096)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    listeners = [socket.create_server(("::", each), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+                 for each in (port, port + 1)]
+    server = await asyncio.start_server(serve_one, sock=listeners[0], limit=1 << 18)
+    idle = await asyncio.start_server(idle_one, sock=listeners[1], limit=4096)
     async with server, idle:
         await server.serve_forever()
 
@@ -173,7 +178,7 @@ async def load(host, port, first, count, parallel):
 
 def idle(host, port, count, kind, ready, stop):
     """Connections that each do one exchange and then rest."""
-    import os
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     question = b"GET / HTTP/1.1\r\nhost: idle\r\n\r\n" if kind == "http" else b"rest\n"
     kept, failed = [], {}
     for begin in range(0, count, 50):
