@@ -52,9 +52,11 @@ def reset(writer):
 
 
 async def serve_one(reader, writer):
-    bad = ""
+    bad, kind = "", "reset before the first line"
     try:
         line = await reader.readline()
+        if not line:
+            return writer.close()
         number = int(line.split()[1])
         kind, up, down = plan(number)
         if kind == "server ends first":
@@ -83,8 +85,8 @@ async def serve_one(reader, writer):
         if got != content(number, up):
             bad = f"{number} {kind}: {len(got)} of {up} bytes, {zlib.crc32(got):08x}"
     except (OSError, ValueError, IndexError, asyncio.IncompleteReadError) as error:
-        if "reset" not in (kind if "kind" in locals() else ""):
-            bad = f"{type(error).__name__} {error}"
+        if "reset" not in kind or isinstance(error, ValueError):
+            bad = f"{kind}: {type(error).__name__} {error}"
     if bad:
         print("BAD " + bad, flush=True)
     try:
