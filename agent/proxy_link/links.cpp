@@ -123,6 +123,9 @@ void ProxyLinks::dispatch(Link& link, const node::FromProxy& message, std::vecto
       raise_generation(message.held().pod().generation() + 1);
       if (!owner_.held(message.held().pod(), std::move(fds[0]), std::move(fds[1]))) {
         link.stale.emplace_back(message.held().pod().id(), message.held().pod().netns_cookie());
+      } else {
+        // It has sockets of that pod too: with a thousand pods another gift is thousands of descriptors.
+        link.told[message.held().pod().id()].gifted = true;
       }
       return;
     case node::FromProxy::kHeldEnd:
