@@ -78,6 +78,7 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
     d.opaque = resolution->opaque;
     d.labels = resolution->labels;
     d.server_speaks_first = false;
+    d.series.clear();
     d.balancer.update(resolution->endpoints);
     if (!resolution->endpoint) {
       if (d.endpoint) d.endpoint->removed = true;
@@ -112,6 +113,8 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
   void forget_idle() {
     const auto now = loop_.now();
     for (auto it = entries_.begin(); it != entries_.end();) {
+      Destination& destination = *it->second.destination;
+      if (now - destination.series_since > settings_.idle) destination.series.clear();
       // More than our own reference: connections use it.
       if (it->second.destination.use_count() > 1) it->second.used = now;
       if (now - it->second.used < settings_.idle) {

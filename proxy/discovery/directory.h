@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/ip.h"
 #include "proxy/balance/balancer.h"
@@ -14,6 +15,19 @@
 #include "proxy/pods/pod.h"
 
 namespace heddle::proxy {
+
+struct TcpSeries;
+
+// The counters of a pod's connections to an endpoint, as found for an earlier one: rendering the labels and
+// looking them up again would cost every short connection several microseconds.
+struct KnownSeries {
+  PodRef pod;
+  EndpointRef endpoint;
+  std::uint8_t wire = 0;  // how the endpoint was reached
+  std::string peer_identity;
+  std::shared_ptr<TcpSeries> client;
+  std::shared_ptr<TcpSeries> upstream;
+};
 
 // What a dialled address turned out to be, within one worker. Updated in place on the worker as discovery
 // learns more; connections hold a reference. With control away the last known state goes on.
@@ -35,6 +49,10 @@ struct Destination {
   // Learned here: the server spoke first on an earlier connection, so new ones do not wait (cleared on any
   // update).
   bool server_speaks_first = false;
+  // Series of the latest connections; a few, and none for long: what is not used shall leave the metrics.
+  // Cleared on any update, for the labels may have changed.
+  std::vector<KnownSeries> series;
+  std::chrono::steady_clock::time_point series_since{};
   Balancer balancer;
   EndpointRef endpoint;
   std::map<std::string, std::string>

@@ -57,6 +57,16 @@ struct Loop::Impl {
     return {};
   }
 
+  // False when the handler does not watch the descriptor. Events that were fetched already, or that a copy of
+  // the descriptor still brings, are of a past generation from now on.
+  bool forget(int fd, const IoHandler& handler) {
+    const auto index = static_cast<std::size_t>(fd);
+    if (fd < 0 || index >= watches.size() || watches[index].handler != &handler) return false;
+    watches[index].handler = nullptr;
+    ++watches[index].generation;
+    return true;
+  }
+
   void ring() {
     const std::uint64_t one = 1;
     // EAGAIN means that the counter is at its top: the loop is awake anyway.
@@ -136,12 +146,13 @@ Result<> Loop::modify(int fd, std::uint32_t events, IoHandler& handler) {
 }
 
 void Loop::remove(int fd, IoHandler& handler) {
-  const auto index = static_cast<std::size_t>(fd);
-  if (fd < 0 || index >= impl_->watches.size() || impl_->watches[index].handler != &handler) return;
-  impl_->watches[index].handler = nullptr;
-  ++impl_->watches[index].generation;
+  if (!impl_->forget(fd, handler)) return;
   epoll_event unused{};
   ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_DEL, fd, &unused);
+}
+
+void Loop::closing(int fd, IoHandler& handler) {
+  impl_->forget(fd, handler);
 }
 
 void Loop::post(Task task) {

@@ -40,6 +40,9 @@ class Loop {
   Result<> modify(int fd, std::uint32_t events, IoHandler& handler);
   // After this no event of the descriptor is delivered any more, not even one already fetched.
   void remove(int fd, IoHandler& handler);
+  // The same for a descriptor that is closed right after: epoll forgets it by itself then (epoll(7)), which
+  // spares a system call. Should another process still hold the open file, its events are ignored.
+  void closing(int fd, IoHandler& handler);
 
   // Runs `task` on the loop's thread; callable from any thread, in order per caller.
   void post(Task task);

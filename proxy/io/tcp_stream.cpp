@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace heddle::proxy {
 namespace {
@@ -21,11 +22,19 @@ void set_option(int socket, int level, int name, int value) {
 
 void set_connection_options(int socket) {
   set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_keepalive(socket);
+}
+
+void set_keepalive(int socket) {
   set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
   set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 10);
   set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 10);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, 3);
+  // Decides over probes as well, TCP_KEEPCNT would be ignored (tcp(7)).
   set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);
+}
+
+void hold_handshake_ack(int socket) {
+  set_option(socket, IPPROTO_TCP, TCP_QUICKACK, 0);
 }
 
 void set_reset_on_close(int socket) {
@@ -34,7 +43,7 @@ void set_reset_on_close(int socket) {
 }
 
 TcpStream::TcpStream(Loop& loop, Fd socket, bool connecting)
-    : loop_(loop), socket_(std::move(socket)), want_write_(connecting) {
+    : loop_(loop), socket_(std::move(socket)), want_write_(connecting), ack_held_(connecting) {
   if (auto added = loop_.add(socket_.get(), watched, *this); !added) {
     error_ = write_error_ = added.error().code.value();
   }
@@ -43,7 +52,7 @@ TcpStream::TcpStream(Loop& loop, Fd socket, bool connecting)
 TcpStream::~TcpStream() {
   if (gone_ != nullptr) *gone_ = true;
   if (!socket_) return;
-  loop_.remove(socket_.get(), *this);
+  loop_.closing(socket_.get(), *this);
   if (!(read_ended_ && write_ended_)) set_reset_on_close(socket_.get());
 }
 
@@ -91,6 +100,7 @@ IoResult TcpStream::write(std::span<const iovec> data) {
     sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
   if (sent >= 0) {
+    ack_held_ = false;
     // The kernel promises a writable edge after a short write as it does after EAGAIN (SOCK_NOSPACE is set).
     write_blocked_ = static_cast<std::size_t>(sent) < wanted && data.size() <= 1024;
     return {IoStatus::ok, static_cast<std::size_t>(sent)};
@@ -106,12 +116,18 @@ IoResult TcpStream::write(std::span<const iovec> data) {
 void TcpStream::finish_writes() {
   if (write_ended_ || write_error_ != 0) return;
   write_ended_ = true;
-  ::shutdown(socket_.get(), SHUT_WR);
+  if (!read_ended_) {
+    ::shutdown(socket_.get(), SHUT_WR);
+    return;
+  }
+  // Nothing is left to read: closing sends what was written and the FIN, and saves the shutdown.
+  loop_.closing(socket_.get(), *this);
+  socket_.reset();
 }
 
 void TcpStream::reset() {
   if (!socket_) return;
-  loop_.remove(socket_.get(), *this);
+  loop_.closing(socket_.get(), *this);
   set_reset_on_close(socket_.get());
   socket_.reset();
   if (error_ == 0) error_ = ECONNRESET;
@@ -134,9 +150,15 @@ void TcpStream::on_io(std::uint32_t events) {
       want_write_ = false;
       if (events_ != nullptr) events_->on_writable();
       if (gone) return;
+      send_held_ack();
     }
   }
   gone_ = nullptr;
+}
+
+// Nobody had bytes for the new connection: its server may be the one to speak, and waits for the ACK.
+void TcpStream::send_held_ack() {
+  if (std::exchange(ack_held_, false) && socket_) set_option(socket_.get(), IPPROTO_TCP, TCP_QUICKACK, 1);
 }
 
 std::unique_ptr<Stream> make_tcp_stream(Loop& loop, Fd socket) {

@@ -24,11 +24,14 @@ class TcpStream final : public Stream, private IoHandler {
   std::size_t buffered() const override { return 0; }
   int descriptor() const override { return socket_.get(); }
 
+  // Did the socket report an error or an end? Without, a connection attempt that became writable succeeded.
+  bool peer_closing() const { return peer_closing_; }
   // Set when epoll refused the socket (out of memory or watches): the stream only reports that error.
   int registration_error() const { return error_; }
 
  private:
   void on_io(std::uint32_t events) override;
+  void send_held_ack();
 
   Loop& loop_;
   Fd socket_;
@@ -40,14 +43,22 @@ class TcpStream final : public Stream, private IoHandler {
   bool drained_ = false;        // a short read: the same
   bool peer_closing_ = false;   // RDHUP or HUP seen: the end may already be behind the bytes
   bool urgent_ = false;         // urgent data makes reads short without the socket being empty
+  bool ack_held_ = false;       // connecting: see hold_handshake_ack()
   bool read_ended_ = false;
   bool write_ended_ = false;
 };
 
-// Socket options of every connection: no delay, keepalive after 10 s, and 30 s for unacknowledged bytes.
-// Accepted sockets inherit them from their listener (they are copied with the socket), so listeners get them
-// once.
+// Socket options of every connection: no delay, keepalive after 10 s, and 30 s for unacknowledged bytes or
+// probes. Accepted sockets inherit them from their listener (they are copied with the socket), so listeners
+// get them once.
 void set_connection_options(int socket);
+// The same for a brokered socket, which comes without delay already.
+void set_keepalive(int socket);
+
+// Before connect(2): the handshake's last ACK waits for the first bytes and travels with them (TCP_QUICKACK,
+// tcp(7)), one packet and one wake-up of the server less. The TcpStream of a connecting socket sends it at
+// once when nothing is written as soon as the connection stands.
+void hold_handshake_ack(int socket);
 
 // SO_LINGER 0: closing resets the connection.
 void set_reset_on_close(int socket);

@@ -18,6 +18,9 @@ namespace heddle::proxy {
 namespace {
 
 constexpr int accept_batch = 64;
+// Every so many wake-ups the queue is emptied; while that finds several connections, every time. Otherwise
+// one is taken, and asking for another that usually is not there is spared.
+constexpr unsigned probe_every = 8;
 constexpr std::chrono::milliseconds accept_pause{100};
 
 // Out of descriptors or memory: the connection stays queued and would wake us again at once.
@@ -80,9 +83,11 @@ void Acceptor::pause() {
   unwatch(inbound_);
 }
 
-void Acceptor::accept_some(bool outbound) {
+void Acceptor::accept_some(Side& side) {
+  const bool outbound = side.outbound;
+  const int limit = ++side.alone < probe_every ? 1 : accept_batch;
   // Level-triggered: what a batch leaves is reported again, after other descriptors had their turn.
-  for (int i = 0; i < accept_batch && !pause_.active(); ++i) {
+  for (int i = 0; i < limit && !pause_.active(); ++i) {
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     const int socket = ::accept4(descriptor(outbound), reinterpret_cast<sockaddr*>(&address), &size,
@@ -96,7 +101,10 @@ void Acceptor::accept_some(bool outbound) {
       }
       continue;
     }
-    if (errno == EAGAIN) return;
+    if (errno == EAGAIN) {
+      if (i <= 1) side.alone = 0;
+      return;
+    }
     if (out_of_resources(errno)) pause_.begin(errno);
     // Everything else (ECONNABORTED, EPROTO, ...) concerns a connection that is gone already, accept(2).
   }

@@ -53,13 +53,14 @@ class Acceptor {
     Acceptor* acceptor = nullptr;
     bool outbound = false;
     bool watched = false;
-    void on_io(std::uint32_t) override { acceptor->accept_some(outbound); }
+    unsigned alone = 0;  // wake-ups in a row that were not looked at for more than one connection
+    void on_io(std::uint32_t) override { acceptor->accept_some(*this); }
   };
 
   int descriptor(bool outbound) const;
   Result<> watch(Side& side);
   void unwatch(Side& side);
-  void accept_some(bool outbound);
+  void accept_some(Side& side);
   void accepted(int socket, const SocketAddress& client, bool outbound);
   void refuse(int socket, bool outbound, const char* reason);
 

@@ -10,6 +10,10 @@
 namespace heddle::proxy {
 namespace {
 
+// Of a destination: how long found series are held without looking them up again, and how many.
+constexpr std::chrono::seconds series_kept{60};
+constexpr std::size_t most_series = 32;
+
 // Protocols whose server speaks first: the usual ports are dialled at once instead of a few milliseconds
 // later.
 bool usually_server_first(std::uint16_t port) {
@@ -92,9 +96,28 @@ class OutboundPipeline final : public Pipeline {
     }
     add_labels(labels, "dst_", destination_->labels);
     if (const auto& endpoint = upstream.use.endpoint()) add_labels(labels, "dst_", endpoint->info.labels);
+    return labels;
+  }
+
+  SeriesPair find_series(const Upstream& upstream) override {
     tls_ = upstream.wire == Wire::plaintext ? "no_identity" : upstream.wire == Wire::local ? "local" : "true";
     peer_identity_ = upstream.peer_identity;
-    return labels;
+    if (!upstream.use.endpoint()) return Pipeline::find_series(upstream);
+    const auto now = worker_.loop.now();
+    auto& known = destination_->series;
+    if (now - destination_->series_since > series_kept || known.size() >= most_series) known.clear();
+    const auto wire = static_cast<std::uint8_t>(upstream.wire);
+    for (const KnownSeries& each : known) {
+      if (each.pod == pod && each.endpoint == upstream.use.endpoint() && each.wire == wire &&
+          each.peer_identity == upstream.peer_identity) {
+        return {each.client, each.upstream};
+      }
+    }
+    if (known.empty()) destination_->series_since = now;
+    SeriesPair found = Pipeline::find_series(upstream);
+    known.push_back(
+        {pod, upstream.use.endpoint(), wire, upstream.peer_identity, found.client, found.upstream});
+    return found;
   }
 
   TrafficRecord describe() const override {
@@ -112,8 +135,8 @@ class OutboundPipeline final : public Pipeline {
   DestinationRef destination_;
   std::unique_ptr<Directory::Waiter> waiter_;
   Protocol protocol_ = Protocol::opaque;
-  mutable const char* tls_ = "no_identity";
-  mutable std::string peer_identity_;
+  const char* tls_ = "no_identity";
+  std::string peer_identity_;
 };
 
 }  // namespace

@@ -176,14 +176,19 @@ void Pipeline::drop_upstream() {
   upstream_.reset();
 }
 
+Pipeline::SeriesPair Pipeline::find_series(const Upstream& upstream) {
+  return {worker_.telemetry->tcp(client_labels()), worker_.telemetry->tcp(upstream_labels(upstream))};
+}
+
 void Pipeline::relay() {
   state_ = State::relaying;
   Relay::Options options;
   options.pod = pod;
   options.half_closed_timeout = worker_.settings.half_closed_timeout;
   if (worker_.telemetry) {
-    client_series_ = worker_.telemetry->tcp(client_labels());
-    upstream_series_ = worker_.telemetry->tcp(upstream_labels(*upstream_));
+    SeriesPair found = find_series(*upstream_);
+    client_series_ = std::move(found.client);
+    upstream_series_ = std::move(found.upstream);
     for (TcpSeries* series : {client_series_.get(), upstream_series_.get()}) {
       series->open_total.add(1);
       series->open_connections.add(1);

@@ -48,6 +48,13 @@ class Pipeline : public Connection, private StreamEvents {
   virtual Labels client_labels() const = 0;
   virtual Labels upstream_labels(const Upstream& upstream) const = 0;
   virtual TrafficRecord describe() const = 0;
+  struct SeriesPair {
+    std::shared_ptr<TcpSeries> client;
+    std::shared_ptr<TcpSeries> upstream;
+  };
+  // Those of the labels above; subclasses may remember them. Called once, when relaying begins and somebody
+  // counts.
+  virtual SeriesPair find_series(const Upstream& upstream);
 
   // ---- what they call
   // Listens to the client from now on. `early_dial`: how long it may be silent before the upstream is opened.

@@ -31,11 +31,20 @@ void show_client(int socket, const SocketAddress& client) {
   }
 }
 
-int socket_family(int socket) {
-  int family = AF_INET;
-  socklen_t size = sizeof family;
-  ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size);
-  return family;
+// 0 or errno. The socket is of the destination's family or dual-stack: IPv4 is tried as such first, which
+// spares asking for the family; a dual-stack socket refuses it before anything happened (EINVAL for the
+// length, EAFNOSUPPORT).
+int start_connect(int socket, const SocketAddress& to) {
+  for (bool as_v6 = !to.ip.is_v4();; as_v6 = true) {
+    sockaddr_storage address{};
+    const socklen_t size = to.to_sockaddr(address, as_v6);
+    int outcome = 0;
+    do {
+      outcome = ::connect(socket, reinterpret_cast<const sockaddr*>(&address), size);
+    } while (outcome != 0 && errno == EINTR);
+    if (outcome == 0) return 0;
+    if (as_v6 || (errno != EINVAL && errno != EAFNOSUPPORT)) return errno;
+  }
 }
 
 }  // namespace
@@ -78,15 +87,9 @@ void BrokeredDial::connect(Fd socket) {
       request_.pod->keep_client_source) {
     show_client(socket.get(), *request_.show_client);
   }
-  sockaddr_storage address{};
-  const bool as_v6 = !request_.to.ip.is_v4() || socket_family(socket.get()) == AF_INET6;
-  const socklen_t size = request_.to.to_sockaddr(address, as_v6);
-  int outcome = 0;
-  do {
-    outcome = ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), size);
-  } while (outcome != 0 && errno == EINTR);
-  if (outcome != 0 && errno != EINPROGRESS) {
-    fail_later(make_errno(errno, "cannot connect to " + request_.to.to_string()));
+  hold_handshake_ack(socket.get());
+  if (const int error = start_connect(socket.get(), request_.to); error != 0 && error != EINPROGRESS) {
+    fail_later(make_errno(error, "cannot connect to " + request_.to.to_string()));
     return;
   }
   stream_ = std::make_unique<TcpStream>(loop_, std::move(socket), true);
@@ -98,12 +101,15 @@ void BrokeredDial::connect(Fd socket) {
 }
 
 void BrokeredDial::on_writable() {
-  int error = 0;
-  socklen_t size = sizeof error;
-  if (::getsockopt(stream_->descriptor(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-  if (error != 0) {
-    finish(make_errno(error, "cannot connect to " + request_.to.to_string()));
-    return;
+  if (stream_->peer_closing()) {
+    // Failed, or established and ended already: the kernel knows.
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (::getsockopt(stream_->descriptor(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+    if (error != 0) {
+      finish(make_errno(error, "cannot connect to " + request_.to.to_string()));
+      return;
+    }
   }
   stream_->set_events(nullptr);
   finish(Result<std::unique_ptr<Stream>>(std::unique_ptr<Stream>(std::move(stream_))));

@@ -44,7 +44,9 @@ std::unique_ptr<Dialer::Pending> BrokeredDialer::dial(DialRequest request, Done 
     dial->fail_later(make_error(Errc::unavailable, "the pod left this node"));
     return dial;
   }
-  ++reserve->used;
+  // At this rate already now, not only at the next look: a refill costs the same for few sockets as for many.
+  if (++reserve->used > reserve->target)
+    reserve->target = std::clamp(reserve->used, least_reserve, most_reserve);
   if (reserve->sockets.empty()) {
     reserve->target = std::clamp(reserve->target * 2, least_reserve, most_reserve);
     dial->wait_in(reserve->waiting);
