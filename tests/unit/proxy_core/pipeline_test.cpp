@@ -99,6 +99,33 @@ TEST_F(PipelineTest, LetsTheServerSpeakFirstAndRemembersIt) {
   EXPECT_TRUE(accepted(server));
 }
 
+// A held ACK would keep each of these servers from accepting for 200 ms (TCP_DELACK_MAX).
+TEST_F(PipelineTest, DoesNotKeepTheServersOfSilentClientsWaiting) {
+  const DestinationRef known = rig.directory->lookup(*pod, server.address);
+  known->server_speaks_first = true;
+  const auto began = Loop::Clock::now();
+  for (int i = 0; i < 10; ++i) {
+    const Fd client = outbound(server.address);
+    const Fd app = accepted(server);
+    ASSERT_TRUE(app);
+    send(app.get(), "220 hello\r\n");
+    expect(client.get(), "220 hello\r\n");
+  }
+  EXPECT_LT(Loop::Clock::now() - began, std::chrono::seconds(1));
+}
+
+TEST_F(PipelineTest, CountsEveryConnectionOnTheSeriesFoundForTheFirst) {
+  const DestinationRef known = rig.directory->lookup(*pod, server.address);
+  known->opaque = true;
+  for (int i = 0; i < 3; ++i) {
+    const Fd client = outbound(server.address);
+    ASSERT_TRUE(accepted(server));
+  }
+  ASSERT_EQ(known->series.size(), 1u);
+  EXPECT_EQ(known->series[0].upstream->open_total.get(), 3u);
+  EXPECT_EQ(known->series[0].client->open_total.get(), 3u);
+}
+
 TEST_F(PipelineTest, HandsHttpOnWithoutDiallingAnybody) {
   const Fd client = outbound(server.address);
   send(client.get(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
