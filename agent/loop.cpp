@@ -114,6 +114,8 @@ class SignalHandle final : public Loop::Handle {
   ~SignalHandle() override {
     state_->alive = false;
     boost::system::error_code ignored;
+    // clear() alone forgets the pending wait without ending it: it would keep the state, and the state it.
+    state_->set.cancel(ignored);
     state_->set.clear(ignored);
   }
 
