@@ -4,7 +4,9 @@
 #include <signal.h>
 
 #include <filesystem>
+#include <sstream>
 
+#include "base/io/cgroup.h"
 #include "base/io/file.h"
 #include "lab_fixture.h"
 
@@ -106,14 +108,34 @@ TEST_F(BareLab, GivesADeletedPodsAddressBack) {
   ASSERT_TRUE(std::filesystem::exists(lease)) << lease;
   heddle_ok({"lab", "delete", "Pod", "client", "--name", name_});
   EXPECT_TRUE(wait_until([&] { return !std::filesystem::exists(lease); }));
-  EXPECT_FALSE(std::filesystem::exists("/run/heddle-lab/" + name_ + "/objects/Pod_default_client.json"));
+  const auto object = "/run/heddle-lab/" + name_ + "/objects/Pod_default_client.json";
+  EXPECT_TRUE(wait_until([&] { return !std::filesystem::exists(object); })) << object;
+}
+
+// The processes in a cgroup and all below it: the containers of a node's pods.
+std::vector<int> processes_below(const std::string& cgroup) {
+  std::vector<int> out;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(cgroup, ignored)) {
+    if (entry.path().filename() != "cgroup.procs") continue;
+    const auto content = read_file(entry.path());
+    std::istringstream text(content ? *content : "");
+    for (int pid = 0; text >> pid;) out.push_back(pid);
+  }
+  return out;
 }
 
 TEST_F(BareLab, StartsAContainerAgainThatEnded) {
   up();
-  ASSERT_TRUE(in_pod("client", {"sh", "-c", "kill -9 $(pidof sleep | tr ' ' '\\n' | head -1)"}).exit.ok() ||
-              true);
-  EXPECT_TRUE(wait_until([&] { return in_pod("client", {"true"}).exit.ok(); }));
+  const auto pods = *cgroup2_mount() + "/heddle-lab/" + name_ + "/a/kubepods";
+  std::vector<int> before;
+  ASSERT_TRUE(wait_until([&] { return (before = processes_below(pods)).size() == 1; })) << pods;
+  ASSERT_EQ(::kill(before[0], SIGKILL), 0);
+  std::vector<int> after;
+  EXPECT_TRUE(wait_until([&] {
+    after = processes_below(pods);
+    return after.size() == 1 && after[0] != before[0];
+  })) << testing::PrintToString(after);
 }
 
 TEST_F(BareLab, IsRemovedWhenItsDaemonWasKilledHalfWay) {
