@@ -15,26 +15,29 @@ class Outcome:
     status: str
     seconds: float = 0.0
     reason: str = ""  # why it failed or was skipped
+    output: str = ""  # what a failed test printed
 
 
 def read_ctest(step, path):
     """Outcomes of one ctest run, one per ctest test, from its JUnit file."""
     outcomes = []
     for case in xml.parse(path).getroot().iter("testcase"):
-        status, reason = PASSED, ""
+        status, reason, output = PASSED, "", ""
         if case.get("status") == "fail" or case.find("failure") is not None:
-            status, reason = FAILED, failure_reason(case)
+            status, reason, output = FAILED, failure_reason(case), case.findtext("system-out") or ""
         elif case.find("skipped") is not None:
             status, reason = SKIPPED, skip_reason(case)
         elif case.get("status") not in ("run", "disabled"):
             status, reason = FAILED, "not run: " + (case.get("status") or "")
-        outcomes.append(Outcome(step, case.get("name"), status, float(case.get("time") or 0), reason))
+        outcomes.append(Outcome(step, case.get("name"), status, float(case.get("time") or 0), reason, output))
     return outcomes
 
 
 def failure_reason(case):
+    """The cases that failed, as GoogleTest and our scripts name them."""
     lines = (case.findtext("system-out") or "").splitlines()
     named = [line.split("]", 1)[1].strip() for line in lines if line.startswith("[  FAILED  ]") and "." in line]
+    named += [line.removeprefix("FAILED ") for line in lines if line.startswith("FAILED ")]
     unique = list(dict.fromkeys(name.split(" (")[0].split(",")[0] for name in named))
     failure = case.find("failure")
     message = failure.get("message", "") if failure is not None else ""
@@ -66,6 +69,14 @@ def read_skipped_cases(step, folder):
                 name = f"{os.path.basename(path)[:-4]}: {case.get('classname')}.{case.get('name')}"
                 outcomes.append(Outcome(step, name, SKIPPED, 0, " ".join(lines) or "no reason given"))
     return outcomes
+
+
+def print_failures(outcomes, lines=120):
+    """What failed tests printed last: the log that a CI keeps is often all there is."""
+    for outcome in outcomes:
+        if outcome.status == FAILED and outcome.output:
+            print(f"\n--- {outcome.step}: {outcome.name}, the end of its output")
+            print("\n".join(outcome.output.splitlines()[-lines:]))
 
 
 def print_outcomes(outcomes, strict, seconds):

@@ -12,7 +12,7 @@ import tempfile
 import time
 
 from machine import ISOLATE, output_of, run
-from results import FAILED, PASSED, Outcome, read_ctest, read_skipped_cases
+from results import FAILED, PASSED, Outcome, print_failures, read_ctest, read_skipped_cases
 
 # Programs with threads or hand-overs between them: what ThreadSanitizer can say something about.
 THREADED = re.compile(r"proxy|agent|control|discovery|telemetry|_io_|tls|cni_integration|stream|link")
@@ -123,7 +123,9 @@ def run_ctest(settings, preset, tests, environment=None, prefix=()):
         echo=lambda line: bool(re.match(r"\s*\d+/\d+ Test|.*(Failure|\[  FAILED  \])", line)))
     if not os.path.exists(junit):
         return [Outcome(preset, "ctest", FAILED, 0, f"ctest wrote no results, see {settings.log(f'{preset}-ctest')}")]
-    return read_ctest(preset, junit) + read_skipped_cases(preset, cases)
+    outcomes = read_ctest(preset, junit)
+    print_failures(outcomes)
+    return outcomes + read_skipped_cases(preset, cases)
 
 
 def tree_step(settings, preset, choose, environment=None, prefix=(), whole=False):
