@@ -26,7 +26,7 @@ target_compile_definitions(heddle_asio PUBLIC BOOST_ASIO_SEPARATE_COMPILATION BO
                                               BOOST_BEAST_SEPARATE_COMPILATION)
 target_link_libraries(heddle_asio PUBLIC Boost::headers Threads::Threads)
 if(HEDDLE_SANITIZE)
-  target_compile_options(heddle_asio PRIVATE -fsanitize=${HEDDLE_SANITIZE})
+  target_compile_options(heddle_asio PRIVATE ${HEDDLE_SANITIZE_FLAGS})
 endif()
 
 # llhttp: Debian ships its C sources inside node-llhttp.
@@ -35,7 +35,7 @@ set(HEDDLE_LLHTTP_INCLUDE /usr/share/include/llhttp CACHE PATH "Folder of llhttp
 add_library(llhttp STATIC ${HEDDLE_LLHTTP_DIR}/llhttp.c ${HEDDLE_LLHTTP_DIR}/api.c ${HEDDLE_LLHTTP_DIR}/http.c)
 target_include_directories(llhttp SYSTEM PUBLIC ${HEDDLE_LLHTTP_INCLUDE})
 if(HEDDLE_SANITIZE)
-  target_compile_options(llhttp PRIVATE -fsanitize=${HEDDLE_SANITIZE})
+  target_compile_options(llhttp PRIVATE ${HEDDLE_SANITIZE_FLAGS})
 endif()
 if(HEDDLE_FUZZ)
   target_compile_options(llhttp PRIVATE -fsanitize=fuzzer-no-link)

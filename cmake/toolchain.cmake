@@ -34,14 +34,16 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(heddle_options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds>)
 endif()
+# Also for code that is compiled without our warnings: generated, Asio's, llhttp's.
+set(HEDDLE_SANITIZE_FLAGS)
 if(HEDDLE_SANITIZE)
-  target_compile_options(heddle_options INTERFACE -fsanitize=${HEDDLE_SANITIZE} -fno-sanitize-recover=all
-                                                  -fno-omit-frame-pointer -O1)
-  target_link_options(heddle_options INTERFACE -fsanitize=${HEDDLE_SANITIZE})
+  set(HEDDLE_SANITIZE_FLAGS -fsanitize=${HEDDLE_SANITIZE} -fno-omit-frame-pointer)
   if(HEDDLE_SANITIZE MATCHES "undefined")
     # Its check opens a pipe to see whether an address can be read, and fails in tests that use up all descriptors.
-    target_compile_options(heddle_options INTERFACE -fno-sanitize=vptr)
+    list(APPEND HEDDLE_SANITIZE_FLAGS -fno-sanitize=vptr)
   endif()
+  target_compile_options(heddle_options INTERFACE ${HEDDLE_SANITIZE_FLAGS} -fno-sanitize-recover=all -O1)
+  target_link_options(heddle_options INTERFACE -fsanitize=${HEDDLE_SANITIZE})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # False positives once optimised (PR105651), and Asio's fences, which it pairs with atomics that TSan follows.
     target_compile_options(heddle_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overread>)
