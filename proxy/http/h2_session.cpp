@@ -4,6 +4,8 @@
 #include <nghttp2/nghttp2.h>
 
 #include <charconv>
+#include <memory>
+#include <new>
 #include <utility>
 
 #include "base/log.h"
@@ -19,20 +21,18 @@ constexpr std::chrono::seconds ping_interval{10};
 constexpr std::chrono::seconds ping_timeout{3};
 constexpr std::chrono::seconds shutdown_notice{1};
 
-nghttp2_option* options() {
-  static nghttp2_option* const shared = [] {
-    nghttp2_option* option = nullptr;
-    nghttp2_option_new(&option);
-    nghttp2_option_set_no_auto_window_update(option, 1);
-    nghttp2_option_set_no_closed_streams(option, 1);
-    // Rapid reset (CVE-2023-44487): 1000 at once, then 50 a second; more ends the connection.
-    nghttp2_option_set_stream_reset_rate_limit(option, 1000, 50);
-    nghttp2_option_set_max_settings(option, 32);
-    nghttp2_option_set_max_outbound_ack(option, 200);
-    nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096);
-    return option;
-  }();
-  return shared;
+using Options = std::unique_ptr<nghttp2_option, decltype(&nghttp2_option_del)>;
+
+Options options(const H2Settings& settings) {
+  nghttp2_option* option = nullptr;
+  if (nghttp2_option_new(&option) != 0) throw std::bad_alloc();
+  nghttp2_option_set_no_auto_window_update(option, 1);
+  nghttp2_option_set_no_closed_streams(option, 1);
+  nghttp2_option_set_stream_reset_rate_limit(option, settings.reset_burst, settings.resets_per_second);
+  nghttp2_option_set_max_settings(option, 32);
+  nghttp2_option_set_max_outbound_ack(option, 200);
+  nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096);
+  return {option, nghttp2_option_del};
 }
 
 }  // namespace
@@ -43,6 +43,10 @@ H2Settings mesh_settings() {
   settings.stream_window = 64 * 1024;
   settings.connection_window = 16 * 1024 * 1024;
   settings.ping = true;
+  // A reset here is an app's own: a client that closes with unread bytes, a port check. Thousands a second
+  // are honest, and ending the connection would cut the streams of everybody else's.
+  settings.reset_burst = 10'000;
+  settings.resets_per_second = 10'000;
   return settings;
 }
 
@@ -240,10 +244,11 @@ void H2Stream::reset(std::uint32_t error_code) {
 
 H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings)
     : engine_(engine), stream_(std::move(stream)), output_(engine) {
+  const Options chosen = options(settings);
   if (server) {
-    nghttp2_session_server_new2(&session_, Callbacks::table(), this, options());
+    nghttp2_session_server_new2(&session_, Callbacks::table(), this, chosen.get());
   } else {
-    nghttp2_session_client_new2(&session_, Callbacks::table(), this, options());
+    nghttp2_session_client_new2(&session_, Callbacks::table(), this, chosen.get());
   }
   std::vector<nghttp2_settings_entry> entries = {
       {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.stream_window},

@@ -24,6 +24,10 @@ struct H2Settings {
   std::uint32_t stream_window = 65'535;  // what one stream may have in flight towards us, un-consumed
   std::uint32_t connection_window = 1 << 20;
   bool ping = false;  // every 10 s, also while idle; no answer within 3 s: dead
+  // Rapid reset (CVE-2023-44487): so many of the peer's RST_STREAMs at once, then so many a second; more ends
+  // the connection and all of its streams.
+  std::uint32_t reset_burst = 1000;
+  std::uint32_t resets_per_second = 50;
 };
 // Between heddle proxies. Streams of bytes begin with the small window and get the large one when they turn
 // out bulky.

@@ -244,6 +244,25 @@ TEST_F(MeshPair, CarriesAThousandTunnelsWithHalfClosesAndResets) {
   EXPECT_TRUE(loop_.until([&] { return client_->streams() == 0; })) << client_->streams();
 }
 
+TEST_F(MeshPair, OutlivesThousandsOfTunnelsThatAppsReset) {
+  Flow lasting(loop_, client_->open_tunnel("10.0.0.1:80", ""), 1'000, 1);
+  ASSERT_TRUE(loop_.until([&] { return accepted_.size() == 1; }));
+  Flow far(loop_, std::move(accepted_.front()), 0, 2);
+  accepted_.clear();
+  for (int round = 0; round < 40; ++round) {
+    std::vector<std::unique_ptr<Stream>> brief;
+    for (int i = 0; i < 100; ++i) brief.push_back(client_->open_tunnel("10.0.0.1:80", ""));
+    ASSERT_TRUE(loop_.until([&] { return accepted_.size() == brief.size() || client_closed_ > 0; }));
+    for (auto& stream : brief) stream->reset();
+    ASSERT_TRUE(loop_.until([&] { return client_->streams() <= 1 || client_closed_ > 0; }));
+    accepted_.clear();
+    ASSERT_EQ(client_closed_, 0) << "after " << round * 100 << " resets the connection ended";
+  }
+  EXPECT_TRUE(loop_.until([&] { return lasting.finished() && far.ended; }));
+  EXPECT_EQ(lasting.hash_sent, far.hash_received);
+  EXPECT_EQ(far.error, 0);
+}
+
 TEST_F(MeshPair, HoldsAtMostTheWindowsForATunnelThatNobodyReads) {
   Flow near(loop_, client_->open_tunnel("10.0.0.1:80", ""), 50'000'000, 1);
   ASSERT_TRUE(loop_.until([&] { return accepted_.size() == 1; }));
