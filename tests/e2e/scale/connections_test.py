@@ -157,11 +157,16 @@ class Connections:
                     out += log.read()
         return out
 
-    @staticmethod
-    def expect_fine(results):
+    def refusals(self):
+        """What the proxies themselves counted as gone wrong."""
+        return {f"{node} {name} {labels.get('error', labels.get('reason', ''))}": value for node in ("n1", "n2")
+                for name, labels, value in self.lab.metrics(node)
+                if value and ("error" in name or "refused" in name or "limit" in name)}
+
+    def expect_fine(self, results):
         bad = [result["errors"] for result in results if result["errors"]]
         if bad:
-            raise AssertionError(f"not every connection carried its bytes: {json.dumps(bad)}")
+            raise AssertionError(f"not every connection carried its bytes: {json.dumps(bad)}\nproxies: {self.refusals()}")
 
     def idle_connections(self, kind):
         proxies = ("proxy n1", "proxy n2")

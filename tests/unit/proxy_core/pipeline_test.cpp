@@ -286,6 +286,39 @@ TEST_F(PipelineTest, InboundHoldsAGreetingBackForAMoment) {
   EXPECT_LT(took, std::chrono::milliseconds(250));
 }
 
+// The kernel drops a SYN that finds the queue full and the client's kernel sends it again a second later:
+// without a proxy between them the client only waits.
+TEST_F(PipelineTest, InboundWaitsForAnAppWhoseQueueIsFull) {
+  rig.settings.inbound_connect_timeout = Settings().inbound_connect_timeout;
+  const test::Server busy(0, "127.0.0.5");
+  const PodRef local = rig.add_pod(2, "127.0.0.5");
+  std::vector<Fd> queued;
+  for (int i = 0; i < 3; ++i) {
+    queued.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    sockaddr_storage to{};
+    const socklen_t size = busy.address.to_sockaddr(to);
+    ::connect(queued.back().get(), reinterpret_cast<sockaddr*>(&to), size);
+  }
+  const Fd client = inbound(local, busy.address);
+  send(client.get(), "\x01 no HTTP");
+  const auto began = Loop::Clock::now();
+  ASSERT_TRUE(rig.run_until([&] {
+    return !read_all(client.get()).empty() || Loop::Clock::now() - began > std::chrono::milliseconds(600);
+  }));
+  // Accepting makes room; the one that says what our client said is ours.
+  std::vector<Fd> taken;
+  std::string heard, answered;
+  EXPECT_TRUE(rig.run_until([&] {
+    if (Fd next = busy.accept()) taken.push_back(std::move(next));
+    for (const Fd& each : taken) heard += read_all(each.get());
+    answered += read_all(client.get());
+    return heard.find("no HTTP") != std::string::npos || !answered.empty();
+  })) << taken.size()
+      << " accepted";
+  EXPECT_EQ(answered, "");
+  EXPECT_NE(heard.find("no HTTP"), std::string::npos) << heard;
+}
+
 TEST_F(PipelineTest, InboundGivesHttpToItsSeamEvenWhenDenied) {
   test::Server app_server(16, "127.0.0.5");
   const PodRef local =
