@@ -28,8 +28,8 @@ namespace heddle::proxy {
 struct Settings {
   // Long enough for one lost SYN: it is sent again after a second (RFC 6298 2.1).
   std::chrono::milliseconds outbound_connect_timeout{1500};
-  // Within the pod nothing is lost, but an app whose queue of connections is full drops SYNs: after 1, 3 and 7 s
-  // they come again. Not Linkerd's 100 ms, which turns a short burst into resets.
+  // Within the pod nothing is lost, but an app whose queue of connections is full drops SYNs: after 1, 3 and
+  // 7 s they come again. Not Linkerd's 100 ms, which turns a short burst into resets.
   std::chrono::milliseconds inbound_connect_timeout{8000};
   std::chrono::milliseconds handshake_timeout{5000};
   std::chrono::milliseconds detect_timeout{10'000};  // nobody spoke: opaque
