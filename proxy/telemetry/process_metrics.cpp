@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <dirent.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,8 +12,26 @@
 #include "base/io/file.h"
 #include "proxy/telemetry/exposition.h"
 
+// Of whichever allocator the program was linked with; null when it is another.
+extern "C" {
+[[gnu::weak]] int mallctl(const char* name, void* old, std::size_t* old_size, void* fresh, std::size_t fresh_size);
+[[gnu::weak]] std::size_t __sanitizer_get_current_allocated_bytes();
+}
+
 namespace heddle::proxy {
 namespace {
+
+// What the program holds of the heap, without what the allocator keeps for later.
+std::size_t allocated_bytes() {
+  if (__sanitizer_get_current_allocated_bytes != nullptr) return __sanitizer_get_current_allocated_bytes();
+  if (mallctl == nullptr) return ::mallinfo2().uordblks;
+  std::uint64_t epoch = 1;  // jemalloc(3): writing it refreshes the statistics
+  mallctl("epoch", nullptr, nullptr, &epoch, sizeof epoch);
+  std::size_t allocated = 0;
+  std::size_t size = sizeof allocated;
+  mallctl("stats.allocated", &allocated, &size, nullptr, 0);
+  return allocated;
+}
 
 // Fields of /proc/self/stat (proc(5)) after the command's closing parenthesis; field 3 is index 0.
 std::vector<std::string> stat_fields() {
@@ -92,6 +111,8 @@ std::string process_metrics(MetricsRegistry::Format format) {
     family(out, format, "process_resident_memory_bytes", "gauge", "Resident memory",
            std::strtod(fields[rss].c_str(), nullptr) * static_cast<double>(sysconf(_SC_PAGESIZE)));
   }
+  family(out, format, "heddle_proxy_heap_allocated_bytes", "gauge", "Heap in use, without what the allocator keeps",
+         static_cast<double>(allocated_bytes()));
   return out;
 }
 

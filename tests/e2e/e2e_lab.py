@@ -36,10 +36,12 @@ def arguments(description):
     """--bin-dir and --interception; exits with 77 where a lab cannot be made."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--bin-dir", required=True)
+    parser.add_argument("--proxy-bin-dir", default="", help="of heddle-proxy, when it is built otherwise than the rest")
     parser.add_argument("--interception", default="ebpf", choices=("ebpf", "iptables"))
     parser.add_argument("tests", nargs="*")
     given = parser.parse_args()
     given.bin_dir = os.path.abspath(given.bin_dir)
+    given.proxy_bin_dir = os.path.abspath(given.proxy_bin_dir or given.bin_dir)
     if os.geteuid() != 0:
         skip("needs root")
     for program in ("ip", "tcpdump", "nginx"):
@@ -157,19 +159,23 @@ class Lab:
         atexit.register(self.down)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
             signal.signal(number, self._ended_early)
-        self._write_programs()
+        self._write_programs(given)
         os.makedirs(self.folder + "/objects")
         with open(self.folder + "/objects/lab.yaml", "w", encoding="utf-8") as file:
             file.write(objects)
-        self._run("lab", "up", self.folder + "/objects", "--name", self.name, "--interception", given.interception,
-                  "--bin-dir", self.folder + "/bin", "--timeout", "60", *flags, timeout=100)
+        try:
+            self._run("lab", "up", self.folder + "/objects", "--name", self.name, "--interception", given.interception,
+                      "--bin-dir", self.folder + "/bin", "--timeout", "60", *flags, timeout=100)
+        except (AssertionError, subprocess.TimeoutExpired):
+            self.show_logs()
+            raise
 
     def _ended_early(self, number, _frame):
         print(f"FAILED: ended by signal {number}", flush=True)
         self.down()
         os._exit(1)
 
-    def _write_programs(self):
+    def _write_programs(self, given):
         os.makedirs(self.folder + "/bin")
         os.makedirs(self.folder + "/gates")
         os.symlink(self.bin_dir + "/heddle-cni", self.folder + "/bin/heddle-cni")
@@ -178,7 +184,7 @@ class Lab:
             with open(path, "w", encoding="utf-8") as file:
                 file.write('#!/bin/sh\nfor word; do [ "$last" = --node-name ] && node=$word; last=$word; done\n'
                            f'while [ -e "{self.folder}/gates/{name}-$node" ]; do sleep 0.05; done\n'
-                           f'exec {self.bin_dir}/heddle-{name} "$@"\n')
+                           f'exec {given.proxy_bin_dir if name == "proxy" else self.bin_dir}/heddle-{name} "$@"\n')
             os.chmod(path, 0o755)
 
     def _run(self, *words, timeout=60.0, check=True):
@@ -316,6 +322,8 @@ class Lab:
             return file.read()[-last:]
 
     def show_logs(self):
+        if not os.path.exists(self.root + "/logs"):
+            return
         for name in ["../daemon.log"] + sorted(os.listdir(self.root + "/logs")):
             if not name.endswith(("_app.log", "_shell.log", "_nginx.log")):
                 with open(f"{self.root}/logs/{name}", encoding="utf-8", errors="replace") as file:

@@ -15,10 +15,12 @@ from machine import ISOLATE, output_of, run
 from results import FAILED, PASSED, Outcome, print_failures, read_ctest, read_skipped_cases
 
 # Programs with threads or hand-overs between them: what ThreadSanitizer can say something about.
-THREADED = re.compile(r"proxy|agent|control|discovery|telemetry|_io_|tls|cni_integration|stream|link")
+THREADED = re.compile(r"proxy|agent|control|discovery|telemetry|_io_|tls|cni_integration|stream|link|scale")
 # Debian's gRPC and Abseil are not built for it: it sees their accesses but not their locks, and every run ends in a
 # report between two frames of theirs.
 UNINSTRUMENTED = ("agent_integration_test", "control_process_test", "discovery_test")
+PROGRAMS = ["heddle", "heddle-agent", "heddle-cni", "heddle-control", "heddle-proxy"]
+SANITIZED = {"unit", "netns", "integration", "soak"}
 
 
 @dataclasses.dataclass
@@ -139,6 +141,8 @@ def tree_step(settings, preset, choose, environment=None, prefix=(), whole=False
     scripts = [name for name in tests if name not in targets and not name.startswith("layers")]
     if whole and (scripts or not settings.filter):
         targets = []  # a script runs any of the programs
+    elif scripts:
+        targets += ["heddle-proxy"] if preset == "tsan" else PROGRAMS
     if tests and (targets or whole):
         outcomes.append(timed(preset, "build", lambda: build(settings, preset, targets)))
     say(f"{preset}: {len(tests)} tests")
@@ -152,14 +156,14 @@ def debug(settings):
 def asan(settings):
     options = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1",
                "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
-    return tree_step(settings, "asan", lambda name, labels: bool({"unit", "netns", "integration"} & set(labels)) and
-                     not name.startswith("layers"), options)
+    return tree_step(settings, "asan", lambda name, labels: bool(SANITIZED & set(labels)) and not name.startswith("layers"), options)
 
 
 def tsan(settings):
-    options = {"TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"}
+    suppressions = os.path.join(settings.root, "tools/testing/tsan-suppressions")
+    options = {"TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={suppressions}"}
     # gcc 12's run-time cannot place its shadow memory under this much address randomisation (setarch(8) -R).
-    return tree_step(settings, "tsan", lambda name, labels: bool({"unit", "netns", "integration"} & set(labels)) and
+    return tree_step(settings, "tsan", lambda name, labels: bool(SANITIZED & set(labels)) and
                      bool(THREADED.search(name)) and name not in UNINSTRUMENTED and not name.startswith("layers"),
                      options, ("setarch", "-R"))
 

@@ -17,6 +17,9 @@ TRAFFIC = os.path.join(os.path.dirname(os.path.abspath(__file__)), "traffic.py")
 PORT = 9000
 COUNT = 10_000
 IDLE = 5_000
+SANITIZED = bool(os.environ.get("ASAN_OPTIONS") or os.environ.get("TSAN_OPTIONS"))
+PARALLEL = 50 if SANITIZED else 100
+HEAP_SLACK = 4 * 1024 * 1024  # pools and tables are as large as the busiest moment so far asked
 
 
 def pod(name, node, command, more=""):
@@ -28,7 +31,7 @@ spec: {{nodeName: {node}, containers: [{{name: app, command: {command}{more}}}]}
 """
 
 
-READY = f', readinessProbe: {{exec: {{command: [sh, -c, "ss -Hltn | grep -q :{PORT + 1}"]}}}}'
+READY = (f', readinessProbe: {{timeoutSeconds: 10, periodSeconds: 1, exec: {{command: [sh, -c, "ss -Hltn | grep -q :{PORT + 1}"]}}}}')
 
 OBJECTS = """apiVersion: v1
 kind: Namespace
@@ -52,7 +55,11 @@ def namespaces():
 
 class Connections:
     def __init__(self, given):
-        self.lab = Lab(given, OBJECTS, "conns", ("--proxy-flag=--max-connections-per-pod=20000",))
+        flags = ["--proxy-flag=--max-connections-per-pod=20000"]
+        # Sanitizers' run-times make system calls of their own, and keep freed memory to find late uses of it.
+        if SANITIZED:
+            flags.append("--proxy-flag=--seccomp=false")
+        self.lab = Lab(given, OBJECTS, "conns", flags)
         self.lab.wait_serving("n1", "n2")
         self.pids = {f"{program} {node}": self.lab.pid(program, node) for program in ("agent", "proxy") for node in ("n1", "n2")}
         self.hosts = {name: self.lab.ip(name) for name in ("server", "near")}
@@ -87,6 +94,9 @@ class Connections:
                     pass
         return out
 
+    def heap(self, node):
+        return next(value for name, _, value in self.lab.metrics(node) if name == "heddle_proxy_heap_allocated_bytes")
+
     def measure(self):
         return {name: {"fds": fd_count(pid), "rss": rss_kib(pid), "threads": threads_of(pid)} for name, pid in self.pids.items()}
 
@@ -115,13 +125,14 @@ class Connections:
                        lambda name=name, pid=pid: fd_count(pid) <= before[name]["fds"] + 300, 30)
 
     def ten_thousand_connections_carry_their_bytes_and_leave_nothing(self):
-        warm = self.load("server", 400, 50) + self.load("near", 400, 50)
+        warm = self.load("server", 1600, PARALLEL) + self.load("near", 400, PARALLEL)
         self.expect_fine(warm)
         eventually(lambda: f"no connection is left: {self.open_connections()}", self.resting, 20)
         before, spaces = self.measure(), namespaces()
         maps = {node: self.map_entries(node) for node in ("n1", "n2")}
+        heaps = {node: self.heap(node) for node in ("n1", "n2")}
         begin = time.monotonic()
-        results = self.load("server", COUNT * 4 // 5, 100) + self.load("near", COUNT // 5, 100)
+        results = self.load("server", COUNT * 4 // 5, PARALLEL) + self.load("near", COUNT // 5, PARALLEL)
         took = time.monotonic() - begin
         print(f"  {sum(result['ok'] for result in results)} connections in {took:.1f} s ({COUNT / took:.0f} per second)")
         self.expect_fine(results)
@@ -130,10 +141,14 @@ class Connections:
         for name in self.pids:
             print(f"  {name}: descriptors {before[name]['fds']} to {after[name]['fds']}, RSS {before[name]['rss']} to "
                   f"{after[name]['rss']} KiB, threads {before[name]['threads']} to {after[name]['threads']}")
-            if after[name]["rss"] > before[name]["rss"] + 24 * 1024:
+            if not SANITIZED and after[name]["rss"] > before[name]["rss"] + 24 * 1024:
                 raise AssertionError(f"memory of {name} did not come back")
             if after[name]["threads"] > before[name]["threads"] + 4:
                 raise AssertionError(f"threads of {name}")
+        for node, heap in heaps.items():
+            eventually(lambda node=node, heap=heap: f"heap of {node}'s proxy: {self.heap(node):.0f}, was {heap:.0f}",
+                       lambda node=node, heap=heap: self.heap(node) <= heap + HEAP_SLACK, 15, 0.5)
+            print(f"  heap of {node}'s proxy: {heap:.0f} to {self.heap(node):.0f} bytes")
         for server in ("server", "near"):
             log = self.container_log(server)
             if "BAD" in log:
@@ -145,7 +160,9 @@ class Connections:
 
             def settled(node=node, now=now):
                 now.update(self.map_entries(node))
-                return all(count <= maps[node].get(name, 0) + 16 for name, count in now.items())
+                # `clients` is an LRU: what a connection that ended before its app saw it leaves there is overwritten or
+                # removed by the next one of the same addresses and ports.
+                return all(count <= maps[node].get(name, 0) + 16 for name, count in now.items() if name != "clients")
             eventually(lambda node=node, now=now: f"map entries of {node}: {now}, were {maps[node]}", settled, 15, 0.5)
             print(f"  maps of {node}: {now}")
 
@@ -208,11 +225,9 @@ class Connections:
 def main():
     given = arguments(__doc__)
     connections = Connections(given)
-    run_cases([
-        connections.five_thousand_resting_byte_connections_cost_little,
-        connections.five_thousand_resting_http_connections_cost_little,
-        connections.ten_thousand_connections_carry_their_bytes_and_leave_nothing,
-    ], given, connections.lab)
+    resting = [] if SANITIZED else [connections.five_thousand_resting_byte_connections_cost_little,
+                                    connections.five_thousand_resting_http_connections_cost_little]
+    run_cases([*resting, connections.ten_thousand_connections_carry_their_bytes_and_leave_nothing], given, connections.lab)
 
 
 if __name__ == "__main__":

@@ -98,10 +98,10 @@ async def serve_one(reader, writer):
 
 async def serve(port):
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    listeners = [socket.create_server(("::", each), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+    listeners = [socket.create_server(("::", each), family=socket.AF_INET6, dualstack_ipv6=True)
                  for each in (port, port + 1)]
-    server = await asyncio.start_server(serve_one, sock=listeners[0], limit=1 << 18)
-    idle = await asyncio.start_server(idle_one, sock=listeners[1], limit=4096)
+    server = await asyncio.start_server(serve_one, sock=listeners[0], limit=1 << 18, backlog=4096)
+    idle = await asyncio.start_server(idle_one, sock=listeners[1], limit=4096, backlog=4096)
     async with server, idle:
         await server.serve_forever()
 
