@@ -14,7 +14,8 @@
 
 // Of whichever allocator the program was linked with; null when it is another.
 extern "C" {
-[[gnu::weak]] int mallctl(const char* name, void* old, std::size_t* old_size, void* fresh, std::size_t fresh_size);
+[[gnu::weak]] int mallctl(const char* name, void* old, std::size_t* old_size, void* fresh,
+                          std::size_t fresh_size);
 [[gnu::weak]] std::size_t __sanitizer_get_current_allocated_bytes();
 }
 
@@ -111,8 +112,8 @@ std::string process_metrics(MetricsRegistry::Format format) {
     family(out, format, "process_resident_memory_bytes", "gauge", "Resident memory",
            std::strtod(fields[rss].c_str(), nullptr) * static_cast<double>(sysconf(_SC_PAGESIZE)));
   }
-  family(out, format, "heddle_proxy_heap_allocated_bytes", "gauge", "Heap in use, without what the allocator keeps",
-         static_cast<double>(allocated_bytes()));
+  family(out, format, "heddle_proxy_heap_allocated_bytes", "gauge",
+         "Heap in use, without what the allocator keeps", static_cast<double>(allocated_bytes()));
   return out;
 }
 

@@ -14,8 +14,8 @@ import steps
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 QUICK = {"debug": steps.debug}
-ALL = {"format": steps.formatting, **QUICK, "headers": steps.headers, "packages": steps.packages, "asan": steps.asan,
-       "tsan": steps.tsan, "fuzz": steps.fuzz}
+ALL = {"format": steps.formatting, **QUICK, "headers": steps.headers, "tidy": steps.tidy, "packages": steps.packages,
+       "asan": steps.asan, "tsan": steps.tsan, "fuzz": steps.fuzz}
 
 
 def parse_arguments():

@@ -182,6 +182,17 @@ def formatting(settings):
     return [timed("source", "format", check)]
 
 
+def tidy(settings):
+    """clang-tidy's quick checks over the programs' sources; the debug tree says how they are compiled."""
+    def check():
+        say("tidy: looking at every source file")
+        log = settings.log("tidy")
+        status = run([os.path.join(settings.root, "tools/tidy"), "--all", "--jobs", str(settings.jobs), "--build-dir",
+                      settings.folder("debug")], log, cwd=settings.root, echo=lambda line: "error:" in line)
+        return status == 0, f"see {log}; tools/tidy FILE repeats it"
+    return [timed("source", "tidy", check)]
+
+
 def headers(settings):
     """Every header compiles by itself, with the flags of a neighbour that the debug tree compiles."""
     say("headers: compiling each by itself")
