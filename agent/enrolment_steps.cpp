@@ -19,6 +19,8 @@ void Enrolment::perform(const std::string& id, Step step, const Goal& goal, Reco
                 sandbox->spec.name, goal.generation);
   switch (step) {
     case Step::record:
+      sandbox->rules = reconciler_.progress(id).installed ||
+                       (goal.kind == Goal::Kind::meshed && goal.mode == Mode::iptables);
       store_.put(*sandbox, std::move(done));
       return;
     case Step::forget:

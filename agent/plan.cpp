@@ -56,38 +56,49 @@ Step undo_of(Step step) {
   }
 }
 
-std::vector<Step> plan(const Progress& progress, const Goal& goal) {
-  const bool meshed = goal.kind == Goal::Kind::meshed;
-  const bool by_ebpf = meshed && goal.mode == Mode::ebpf;
-  const bool by_rules = meshed && goal.mode == Mode::iptables;
+namespace {
+
+// Un-redirects, and only then takes away what was led to.
+std::vector<Step> plan_down(const Progress& progress, const Goal& goal) {
   std::vector<Step> steps;
-
-  // Un-redirect what is not wanted, and only then take away what it led to.
-  if (progress.enrolled && !by_ebpf) steps.push_back(Step::disenrol);
-  if (progress.prepared && !by_ebpf) steps.push_back(Step::unprepare);
-  if (progress.installed && !by_rules) steps.push_back(Step::uninstall);
-  if (progress.offered && !meshed) steps.push_back(Step::withdraw);
+  if (progress.enrolled) steps.push_back(Step::disenrol);
+  if (progress.prepared) steps.push_back(Step::unprepare);
+  if (progress.installed) steps.push_back(Step::uninstall);
+  if (progress.offered) steps.push_back(Step::withdraw);
   if (progress.recorded && goal.kind == Goal::Kind::absent) steps.push_back(Step::forget);
-  if (progress.listening && !meshed) steps.push_back(Step::close);
+  if (progress.listening) steps.push_back(Step::close);
   if (goal.kind == Goal::Kind::absent) return steps;
-
-  if (meshed && !progress.listening) steps.push_back(Step::listen);
   if (!progress.recorded || progress.recorded_generation != goal.generation) steps.push_back(Step::record);
-  if (!meshed) return steps;
+  return steps;
+}
 
+std::vector<Step> plan_up(const Progress& progress, const Goal& goal) {
+  std::vector<Step> steps;
+  if (!progress.listening) steps.push_back(Step::listen);
+  if (!progress.recorded || progress.recorded_generation != goal.generation) steps.push_back(Step::record);
   // A redirection that survived both escrows has nothing to select and drops (fail closed): it stays, and the
   // new listener is put into it.
   const bool renew = !progress.listening || progress.applied_generation != goal.generation;
   if (!progress.offered || !progress.listening || progress.offered_generation != goal.generation) {
     steps.push_back(Step::offer);
   }
-  if (by_ebpf) {
+  // The old way goes when the new one is there: meanwhile what arrives may be refused, but nothing passes by.
+  if (goal.mode == Mode::ebpf) {
     if (!progress.prepared || renew) steps.push_back(Step::prepare);
     if (!progress.enrolled) steps.push_back(Step::enrol);  // a renewed entry stays enrolled
-  } else if (!progress.installed || renew) {
-    steps.push_back(Step::install);
+    if (progress.installed) steps.push_back(Step::uninstall);
+  } else {
+    if (!progress.installed || renew) steps.push_back(Step::install);
+    if (progress.enrolled) steps.push_back(Step::disenrol);
+    if (progress.prepared) steps.push_back(Step::unprepare);
   }
   return steps;
+}
+
+}  // namespace
+
+std::vector<Step> plan(const Progress& progress, const Goal& goal) {
+  return goal.kind == Goal::Kind::meshed ? plan_up(progress, goal) : plan_down(progress, goal);
 }
 
 Progress after(Progress progress, Step step, const Goal& goal) {

@@ -7,6 +7,7 @@
 
 // The order of things. Pure: no socket, clock or map is touched here. The invariants live in plan() alone:
 //   listen, then redirect; un-redirect, then close;
+//   from one way of redirecting to the other without an instant between them;
 //   nothing is redirected that the state file does not know, so that no crash leaves an unknown redirection.
 namespace heddle::agent {
 

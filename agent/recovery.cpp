@@ -29,7 +29,7 @@ void Enrolment::take_over(Sandbox saved) {
   store_.assume(sandbox);
   Progress progress;
   progress.recorded = true;
-  if (was_meshed && sandbox.mode == Mode::iptables) progress.installed = true;
+  progress.installed = sandbox.rules;
   if (const Datapath* datapath = interception_.datapath()) {
     for (const auto& [pinned, pod_id] : datapath->pods()) {
       if (pinned == cookie) progress.prepared = progress.enrolled = true;
@@ -74,6 +74,7 @@ bool Enrolment::adopt(const node::Pod& pod, Fd outbound, Fd inbound) {
     rebuilt.mode = pod.interception() == node::IPTABLES ? Mode::iptables : Mode::ebpf;
     rebuilt.outbound_port = static_cast<std::uint16_t>(pod.outbound_port());
     rebuilt.inbound_port = static_cast<std::uint16_t>(pod.inbound_port());
+    rebuilt.rules = rebuilt.mode == Mode::iptables;
     rebuilt.spec.meshed = true;
     spdlog::warn("sandbox rebuilt from the proxy's memory pod={}/{} pod_id={}", pod.namespace_(), pod.name(),
                  pod.id());

@@ -25,6 +25,7 @@ struct Sandbox {
   std::uint16_t inbound_port = 0;
   std::uint64_t generation = 1;  // rises with each change of the description
   bool path_reachable = false;   // netns_path was the netns, seen from the agent's mount namespace
+  bool rules = false;            // nat rules may be in the netns, whatever the mode is now
   bool pinned = false;           // the agent keeps the netns by a bind mount of its own (RUN/agent/netns/)
   std::string failure;           // why it is not what it shall be; empty: it is
 };

@@ -195,6 +195,7 @@ Sandbox decode_sandbox(const json::object& object, const std::string& where, std
   out.mode = mode == "iptables" ? Mode::iptables : Mode::ebpf;
   out.outbound_port = static_cast<std::uint16_t>(fields.number("outbound_port", 65535));
   out.inbound_port = static_cast<std::uint16_t>(fields.number("inbound_port", 65535));
+  out.rules = fields.boolean("rules") || (out.spec.meshed && out.mode == Mode::iptables);
   out.path_reachable = fields.boolean("path_reachable");
   out.pinned = fields.boolean("pinned");
   return out;
@@ -223,6 +224,7 @@ std::string encode_sandbox(const Sandbox& sandbox) {
                    {"addresses", encode_ips(facts.netns_addresses)},
                    {"outbound_port", sandbox.outbound_port},
                    {"inbound_port", sandbox.inbound_port},
+                   {"rules", sandbox.rules},
                    {"path_reachable", sandbox.path_reachable},
                    {"pinned", sandbox.pinned}};
   if (facts.source) out["source"] = encode_source(*facts.source);

@@ -17,7 +17,7 @@ struct SavedState {
   // nothing.
   std::string boot;
   std::uint32_t mark = 0;          // SO_MARK of mesh sockets in iptables mode, secret (the file is 0600)
-  std::vector<Sandbox> sandboxes;  // facts, pod_id, mode, ports, path_reachable, pinned; spec only `meshed`
+  std::vector<Sandbox> sandboxes;  // facts, numbers and flags; of the spec only `meshed`
 };
 
 // One sandbox as one line of JSON.

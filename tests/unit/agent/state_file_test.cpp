@@ -32,6 +32,7 @@ Sandbox full() {
   out.inbound_port = 4143;
   out.path_reachable = true;
   out.pinned = true;
+  out.rules = true;
   return out;
 }
 
@@ -55,6 +56,21 @@ TEST(StateFile, ReadsBackWhatItWrote) {
   EXPECT_EQ(sandbox.inbound_port, 4143);
   EXPECT_TRUE(sandbox.path_reachable);
   EXPECT_TRUE(sandbox.pinned);
+  EXPECT_TRUE(sandbox.rules);
+}
+
+TEST(StateFile, TellsOfRulesThatAChangeOfModeMayHaveLeft) {
+  Sandbox moving = full();
+  moving.mode = Mode::ebpf;
+  auto read = decode_state(file_with(moving));
+  ASSERT_TRUE(read);
+  EXPECT_TRUE(read->sandboxes.front().rules);
+  // As files without that word have it.
+  read = decode_state(R"({"version":1,"sandboxes":[{"container_id":"a","mode":"iptables","meshed":true},
+                          {"container_id":"b","mode":"ebpf","meshed":true}]})");
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_TRUE(read->sandboxes[0].rules);
+  EXPECT_FALSE(read->sandboxes[1].rules);
 }
 
 TEST(StateFile, ReadsAnEmptyOne) {
