@@ -2,6 +2,21 @@
 #include "agent/reconcile.h"
 
 namespace heddle::agent {
+namespace {
+
+// A failed step may have done a part of its work (rules of one address family, a line that the next write of
+// the state file carries): it is done again on the way up, and taken back on the way down.
+void note_half_done(Progress& progress, Step step) {
+  if (step == Step::prepare) progress.prepared = true;
+  if (step == Step::install) progress.installed = true;
+  if (step == Step::prepare || step == Step::install) progress.applied_generation = 0;
+  if (step == Step::record) {
+    progress.recorded = true;
+    progress.recorded_generation = 0;
+  }
+}
+
+}  // namespace
 
 void Reconciler::converge(const std::string& sandbox, const Goal& goal, OnFailure on_failure, Done done) {
   State& state = sandboxes_[sandbox];
@@ -61,6 +76,7 @@ void Reconciler::finished(const std::string& sandbox, Step step, const Goal& goa
     run(sandbox);
     return;
   }
+  note_half_done(state.progress, step);
   const Goal current = state.undoing ? Goal{} : state.goal;
   if (!(current == goal)) {
     run(sandbox);  // it failed for a goal nobody has any more
@@ -69,11 +85,6 @@ void Reconciler::finished(const std::string& sandbox, Step step, const Goal& goa
   if (!state.undoing && state.on_failure == OnFailure::undo && goal.kind != Goal::Kind::absent) {
     state.undoing = true;
     state.cause = result.error();
-    // The failed step may have done a part of its work: taking it back is idempotent.
-    if (step == Step::prepare) state.progress.prepared = true;
-    if (step == Step::enrol) state.progress.enrolled = true;
-    if (step == Step::install) state.progress.installed = true;
-    if (step == Step::record) state.progress.recorded = true;
     run(sandbox);
     return;
   }

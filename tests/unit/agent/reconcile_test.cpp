@@ -28,10 +28,10 @@ class Stage final : public Reconciler::Effects {
     done_.clear();
     return out;
   }
-  void let_go() {
+  void let_go(Result<> result = {}) {
     auto done = std::move(held_.front());
     held_.pop_front();
-    done({});
+    done(std::move(result));
   }
   std::optional<Step> fail_;
   std::optional<Step> hold_;
@@ -95,6 +95,68 @@ TEST(Reconcile, StaysWhereARunningPodFailedAndGoesOnWhenAskedAgain) {
   reconciler.converge("a", changed, Reconciler::OnFailure::keep, third.done());
   EXPECT_EQ(stage.text(), "a:prepare");
   EXPECT_TRUE(third.result);
+}
+
+// Rules of one address family may be there when those of the other failed; a line of the state file is
+// written with the next one.
+TEST(Reconcile, TakesBackWhatAFailedStepMayHaveDoneWheneverThePodGoes) {
+  const Goal by_rules{Goal::Kind::meshed, Mode::iptables, 1};
+  struct Case {
+    Goal goal;
+    Step failing;
+    std::string down;
+  };
+  for (const auto& [goal, failing, down] :
+       {Case{meshed, Step::prepare, "a:unprepare a:withdraw a:forget a:close"},
+        Case{by_rules, Step::install, "a:uninstall a:withdraw a:forget a:close"},
+        Case{by_rules, Step::record, "a:forget a:close"}}) {
+    Stage stage;
+    stage.fail_ = failing;
+    Reconciler reconciler(stage);
+    Outcome up, gone;
+    reconciler.converge("a", goal, Reconciler::OnFailure::keep, up.done());
+    EXPECT_FALSE(up.result);
+    stage.fail_.reset();
+    stage.text();
+    reconciler.converge("a", Goal{}, Reconciler::OnFailure::keep, gone.done());
+    EXPECT_EQ(stage.text(), down);
+    EXPECT_TRUE(gone.result);
+  }
+}
+
+TEST(Reconcile, DoesAFailedStepAgainHoweverFarItCame) {
+  for (const Mode mode : {Mode::ebpf, Mode::iptables}) {
+    for (const Step failing : {Step::record, Step::prepare, Step::install}) {
+      const Goal goal{Goal::Kind::meshed, mode, 1};
+      Stage stage;
+      Reconciler reconciler(stage);
+      Outcome first, gone, second, third;
+      reconciler.converge("a", goal, Reconciler::OnFailure::keep, first.done());
+      reconciler.converge("a", {Goal::Kind::known, Mode::ebpf, 2}, Reconciler::OnFailure::keep, gone.done());
+      stage.fail_ = failing;
+      reconciler.converge("a", goal, Reconciler::OnFailure::keep, second.done());
+      stage.text();
+      stage.fail_.reset();
+      reconciler.converge("a", goal, Reconciler::OnFailure::keep, third.done());
+      EXPECT_TRUE(third.result);
+      if (second.result) continue;  // not a step of this way
+      EXPECT_TRUE(stage.text().starts_with("a:" + std::string(to_string(failing)))) << to_string(failing);
+    }
+  }
+}
+
+TEST(Reconcile, ForgetsTheRecordOfAnAddThatFailedAfterADelArrived) {
+  Stage stage;
+  stage.hold_ = Step::record;
+  Reconciler reconciler(stage);
+  Outcome add, del;
+  reconciler.converge("a", meshed, Reconciler::OnFailure::undo, add.done());
+  reconciler.converge("a", Goal{}, Reconciler::OnFailure::keep, del.done());
+  stage.text();
+  stage.hold_.reset();
+  stage.let_go(make_error(Errc::unavailable, "the disk is full"));
+  EXPECT_EQ(stage.text(), "a:forget a:close");
+  EXPECT_TRUE(del.result);
 }
 
 TEST(Reconcile, DoesNotLetOneSandboxWaitForAnother) {
