@@ -284,7 +284,7 @@ void Agent::recovered() {
       parts_->interception.retire_datapath();
     }
     if (auto opened = open_doors(); !opened) {
-      spdlog::critical("cannot serve error=\"{}\"", opened.error().message());
+      parts_->ended = opened;
       parts_->loop.stop();
       return;
     }
@@ -311,8 +311,9 @@ Result<> Agent::open_doors() {
   return parts_->cni->listen();
 }
 
-void Agent::run() {
+Result<> Agent::run() {
   parts_->loop.run();
+  return parts_->ended;
 }
 
 Result<> Agent::uninstall() {

@@ -16,7 +16,8 @@ class Agent {
   ~Agent();
 
   Result<> start();
-  void run();
+  // Until a signal ends it; an error when it cannot go on.
+  Result<> run();
   Result<> uninstall();
 
  private:

@@ -24,6 +24,7 @@ struct Agent::Parts {
   SavedState saved;
   bool state_lost = false;
   bool ready = false;
+  Result<> ended{};  // why the loop was stopped
 
   Loop loop;
   std::unique_ptr<StateStore> store;

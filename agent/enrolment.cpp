@@ -11,13 +11,17 @@ namespace {
 
 constexpr std::chrono::milliseconds source_patience{300};
 
-void set_attachment(SandboxFacts& facts, const CniCall& call) {
+// False: it was there already.
+bool set_attachment(SandboxFacts& facts, const CniCall& call) {
+  const Attachment wanted{call.ifname, call.network, call.ips};
   for (auto& attachment : facts.attachments) {
     if (attachment.ifname != call.ifname) continue;
-    attachment = {call.ifname, call.network, call.ips};
-    return;
+    if (attachment == wanted) return false;
+    attachment = wanted;
+    return true;
   }
-  facts.attachments.push_back({call.ifname, call.network, call.ips});
+  facts.attachments.push_back(wanted);
+  return true;
 }
 
 Result<std::vector<IpAddress>> addresses_in(int netns_fd) {
@@ -80,30 +84,39 @@ void Enrolment::add(CniCall call, Fd netns, Reply reply, bool may_wait) {
     return;
   }
   if (known != nullptr) {
-    add_known(call, *cookie, std::move(netns), reply);
+    add_known(call, std::move(netns), reply);
   } else {
     add_new(call, *cookie, std::move(netns), reply);
   }
 }
 
 // The runtime repeats itself, or adds another network's interface.
-void Enrolment::add_known(const CniCall& call, std::uint64_t, Fd netns, const Reply& reply) {
+void Enrolment::add_known(const CniCall& call, Fd netns, const Reply& reply) {
   Sandbox& sandbox = *registry_.find(call.container_id);
   if (upkeep_[call.container_id].releasing) {
     reply(explain_failure(make_error(Errc::unavailable, "the sandbox is being released")));
     return;
   }
-  set_attachment(sandbox.facts, call);
+  const bool moved = sandbox.facts.netns_path != call.netns_path;
+  sandbox.facts.netns_path = call.netns_path;
+  const bool attached = set_attachment(sandbox.facts, call);
   if (!call.annotations.empty()) sandbox.facts.annotations = call.annotations;
   if (auto found = addresses_in(netns.get())) sandbox.facts.netns_addresses = std::move(*found);
-  redescribe(sandbox);
+  if (attached || moved) {
+    record_anew(sandbox);
+  } else {
+    redescribe(sandbox);
+  }
   if (sandbox.spec.meshed) {
-    if (auto numbers = prepare_numbers(sandbox); !numbers) {
-      reply(explain_failure(numbers.error()));
-      return;
+    HeldSockets* held = escrow_.find(call.container_id);
+    if (held == nullptr) held = &escrow_.keep(call.container_id, {});
+    if (!held->netns || moved) locate(sandbox, netns.get());
+    if (!held->netns) held->netns = std::move(netns);
+    // What is missing is found out by looking, not by believing. (Numbers that cannot be had: converge()
+    // tells.)
+    if (prepare_numbers(sandbox) && !reconciler_.busy(call.container_id) && !verify(sandbox)) {
+      doubt(call.container_id);
     }
-    // What is missing is found out by looking, not by believing.
-    if (!reconciler_.busy(call.container_id) && !verify(sandbox)) doubt(call.container_id);
   }
   enrol_or_record(sandbox, false, reply);
 }
@@ -122,6 +135,7 @@ void Enrolment::add_new(const CniCall& call, std::uint64_t cookie, Fd netns, con
   if (auto found = addresses_in(netns.get())) facts.netns_addresses = std::move(*found);
   auto inserted = registry_.insert(std::move(fresh));
   if (!inserted) {
+    ++totals_.failed;
     reply(explain_failure(inserted.error()));
     return;
   }
@@ -130,7 +144,9 @@ void Enrolment::add_new(const CniCall& call, std::uint64_t cookie, Fd netns, con
   sandbox.generation = 1;
   if (sandbox.spec.meshed) {
     if (auto numbers = prepare_numbers(sandbox); !numbers) {
+      ++totals_.failed;
       registry_.erase(call.container_id);
+      upkeep_.erase(call.container_id);
       reply(explain_failure(numbers.error()));
       return;
     }
@@ -165,24 +181,30 @@ void Enrolment::enrol_or_record(Sandbox& sandbox, bool fresh, const Reply& reply
            });
 }
 
+// By its container id; where that was lost with the state file, by its netns or the pod's name. Nobody else's
+// DEL ends a sandbox: one that comes late may name a netns that has another sandbox by now.
+Sandbox* Enrolment::find_for_del(const CniCall& call, const Fd& netns) {
+  if (Sandbox* sandbox = registry_.find(call.container_id)) return sandbox;
+  if (netns) {
+    const auto cookie = netns_cookie(netns.get());
+    const Sandbox* found = cookie ? registry_.find_cookie(*cookie) : nullptr;
+    if (found != nullptr && found->facts.container_id.starts_with(recovered_prefix))
+      return registry_.find(found->facts.container_id);
+  }
+  if (call.pod_name.empty()) return nullptr;
+  for (auto& [id, candidate] : registry_.all()) {
+    const SandboxFacts& facts = candidate.facts;
+    if (id.starts_with(recovered_prefix) && facts.pod_name == call.pod_name &&
+        facts.pod_namespace == call.pod_namespace && facts.pod_uid == call.pod_uid) {
+      return &candidate;
+    }
+  }
+  return nullptr;
+}
+
 void Enrolment::del(const CniCall& call, const Fd& netns, const Reply& reply) {
-  Sandbox* sandbox = registry_.find(call.container_id);
-  if (sandbox == nullptr && netns) {
-    // A sandbox whose container id was lost with the state file.
-    if (const auto cookie = netns_cookie(netns.get())) {
-      if (const Sandbox* found = registry_.find_cookie(*cookie))
-        sandbox = registry_.find(found->facts.container_id);
-    }
-  }
-  if (sandbox == nullptr && !call.pod_name.empty()) {
-    for (auto& [id, candidate] : registry_.all()) {
-      const SandboxFacts& facts = candidate.facts;
-      if (id.starts_with(recovered_prefix) && facts.pod_name == call.pod_name &&
-          facts.pod_namespace == call.pod_namespace && facts.pod_uid == call.pod_uid) {
-        sandbox = &candidate;
-      }
-    }
-  }
+  give_up_waiting(call);
+  Sandbox* sandbox = find_for_del(call, netns);
   if (sandbox == nullptr) {
     reply({});
     return;
@@ -196,7 +218,7 @@ void Enrolment::del(const CniCall& call, const Fd& netns, const Reply& reply) {
     if (netns) {
       if (auto found = addresses_in(netns.get())) sandbox->facts.netns_addresses = std::move(*found);
     }
-    redescribe(*sandbox);
+    record_anew(*sandbox);
     converge(id, Reconciler::OnFailure::keep, [reply](const Result<>&) { reply({}); });
     return;
   }
@@ -262,7 +284,7 @@ void Enrolment::collect_garbage(const CniCall& call, const Reply& reply) {
     if (attachments.empty()) {
       release(id, done);
     } else {
-      redescribe(sandbox);
+      record_anew(sandbox);
       converge(id, Reconciler::OnFailure::keep, done);
     }
   }
@@ -281,6 +303,8 @@ bool Enrolment::must_wait_for_source(const CniCall& call) const {
 }
 
 void Enrolment::wait_for_source(CniCall call, Fd netns, Reply reply) {
+  spdlog::debug("ADD waits for the source container={} pod={}/{}", call.container_id, call.pod_namespace,
+                call.pod_name);
   auto waiting = std::make_unique<WaitingForSource>();
   waiting->call = std::move(call);
   waiting->netns = std::move(netns);
@@ -290,6 +314,20 @@ void Enrolment::wait_for_source(CniCall call, Fd netns, Reply reply) {
     wake_waiting();
   });
   waiting_.push_back(std::move(waiting));
+}
+
+// The runtime took an ADD back that still waits: it must not enrol what is gone by then.
+void Enrolment::give_up_waiting(const CniCall& del) {
+  std::vector<std::unique_ptr<WaitingForSource>> given_up;
+  for (auto& waiting : waiting_) {
+    if (waiting->call.container_id == del.container_id && waiting->call.ifname == del.ifname)
+      given_up.push_back(std::move(waiting));
+  }
+  std::erase(waiting_, nullptr);
+  for (const auto& waiting : given_up) {
+    waiting->reply(
+        explain_failure(make_error(Errc::unavailable, "a DEL of the same interface came meanwhile")));
+  }
 }
 
 void Enrolment::wake_waiting() {

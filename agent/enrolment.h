@@ -88,24 +88,30 @@ class Enrolment final : private Reconciler::Effects {
   struct WaitingForSource;
 
   void add(CniCall call, Fd netns, Reply reply, bool may_wait);
-  void add_known(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply);
+  void add_known(const CniCall& call, Fd netns, const Reply& reply);
   void add_new(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply);
   void enrol_or_record(Sandbox& sandbox, bool fresh, const Reply& reply);
+  Sandbox* find_for_del(const CniCall& call, const Fd& netns);
   void del(const CniCall& call, const Fd& netns, const Reply& reply);
   void check(const CniCall& call, const Fd& netns, const Reply& reply);
   void collect_garbage(const CniCall& call, const Reply& reply);
   CniAnswer status() const;
   bool must_wait_for_source(const CniCall& call) const;
   void wait_for_source(CniCall call, Fd netns, Reply reply);
+  void give_up_waiting(const CniCall& del);
   void wake_waiting();
 
   // Puts facts into the spec; raises the generation when that changes anything. False: unchanged.
   bool redescribe(Sandbox& sandbox);
+  // The same, and the facts are recorded even if they make no difference now: a later agent shall wait for
+  // the right DELs and look at the right path.
+  void record_anew(Sandbox& sandbox);
   Result<> prepare_numbers(Sandbox& sandbox);
   Goal goal_of(const Sandbox& sandbox) const;
   void converge(const std::string& id, Reconciler::OnFailure on_failure, Reconciler::Done done);
   void release(const std::string& id, Reconciler::Done done);
   void after_converge(const std::string& id, const Result<>& result);
+  void note_failure(Sandbox& sandbox, const Error& error);
   Result<int> netns_of(Sandbox& sandbox);
   std::string pin_path(const Sandbox& sandbox) const;
   void locate(Sandbox& sandbox, int netns_fd);
@@ -116,7 +122,10 @@ class Enrolment final : private Reconciler::Effects {
 
   void take_over(Sandbox saved);
   bool is_alive(Sandbox& sandbox);
+  bool is_redirected(std::uint64_t cookie) const;
+  bool rebuild(std::uint64_t cookie, const node::Pod& pod, int listener);
   void remove_orphans(bool lost);
+  void remove_stale_pins();
   void verify_recovered(Sandbox& sandbox);
   // What redirects the pod is not to be believed: the next converge() makes it again, without a gap.
   void doubt(const std::string& id);

@@ -60,6 +60,10 @@ bool Enrolment::redescribe(Sandbox& sandbox) {
   return true;
 }
 
+void Enrolment::record_anew(Sandbox& sandbox) {
+  if (!redescribe(sandbox)) ++sandbox.generation;
+}
+
 // Pod id, mode and ports: whatever a meshed sandbox needs before its plan can run.
 Result<> Enrolment::prepare_numbers(Sandbox& sandbox) {
   auto choice = interception_.choose(sandbox.spec.settings.interception);
@@ -104,7 +108,15 @@ Goal Enrolment::goal_of(const Sandbox& sandbox) const {
 }
 
 void Enrolment::converge(const std::string& id, Reconciler::OnFailure on_failure, Reconciler::Done done) {
-  const Goal goal = goal_of(*registry_.find(id));
+  Sandbox& sandbox = *registry_.find(id);
+  if (goal_of(sandbox).kind == Goal::Kind::meshed) {
+    if (auto numbers = prepare_numbers(sandbox); !numbers) {
+      note_failure(sandbox, numbers.error());
+      done(numbers);
+      return;
+    }
+  }
+  const Goal goal = goal_of(sandbox);
   reconciler_.converge(id, goal, on_failure, [this, id, done = std::move(done)](const Result<>& result) {
     after_converge(id, result);
     done(result);
@@ -141,19 +153,25 @@ void Enrolment::after_converge(const std::string& id, const Result<>& result) {
   }
   if (reconciler_.goal(id).kind == Goal::Kind::absent)
     upkeep.releasing = true;  // taking an ADD back failed half-way
+  note_failure(*sandbox, result.error());
+}
+
+// Tried again later (retry_failed()).
+void Enrolment::note_failure(Sandbox& sandbox, const Error& error) {
+  Upkeep& upkeep = upkeep_[sandbox.facts.container_id];
   const auto wait = upkeep.backoff.next();
   upkeep.retry_at = std::chrono::steady_clock::now() + wait;
-  if (sandbox->failure.empty() || sandbox->failure != result.error().message()) {
+  if (sandbox.failure != error.message()) {
     spdlog::error(
         "sandbox is not what it shall be pod={}/{} container={} goal={} error=\"{}\" next=\"tried again in "
         "{} ms\"",
-        sandbox->spec.ns, sandbox->spec.name, id,
-        upkeep.releasing       ? "released"
-        : sandbox->spec.meshed ? "meshed"
-                               : "known",
-        result.error().message(), wait.count());
+        sandbox.spec.ns, sandbox.spec.name, sandbox.facts.container_id,
+        upkeep.releasing      ? "released"
+        : sandbox.spec.meshed ? "meshed"
+                              : "known",
+        error.message(), wait.count());
   }
-  sandbox->failure = result.error().message();
+  sandbox.failure = error.message();
 }
 
 }  // namespace heddle::agent

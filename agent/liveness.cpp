@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <filesystem>
 
 #include "base/io/file.h"
 #include "base/io/netns.h"
@@ -54,6 +55,14 @@ Result<> pin_netns(int netns_fd, const std::string& path) {
     return make_errno(saved, "cannot bind-mount a network namespace at " + path);
   }
   return {};
+}
+
+std::vector<std::string> pinned_names(const std::string& folder) {
+  std::vector<std::string> out;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+    out.push_back(entry.path().filename());
+  return out;
 }
 
 void unpin_netns(const std::string& path) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <unordered_set>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/result.h"
@@ -21,6 +22,8 @@ std::unordered_set<std::uint64_t> inhabited_netns();
 // Keeps a netns reachable that the runtime's path does not lead to from here (another mount namespace): a
 // bind mount at `path`, until unpin_netns(). The bind mount keeps the netns alive.
 Result<> pin_netns(int netns_fd, const std::string& path);
+// What is pinned in a folder, by name.
+std::vector<std::string> pinned_names(const std::string& folder);
 // Idempotent.
 void unpin_netns(const std::string& path);
 

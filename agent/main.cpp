@@ -22,12 +22,12 @@ int main(int argc, char** argv) {
   }
   const bool uninstall = options->uninstall;
   agent::Agent agent(std::move(*options));
-  const auto done = uninstall ? agent.uninstall() : agent.start();
+  auto done = uninstall ? agent.uninstall() : agent.start();
+  if (done && !uninstall) done = agent.run();
   if (!done) {
-    spdlog::critical("{} error=\"{}\"", uninstall ? "cannot uninstall" : "cannot start",
+    spdlog::critical("{} error=\"{}\"", uninstall ? "cannot uninstall" : "cannot serve",
                      done.error().message());
     return 1;
   }
-  if (!uninstall) agent.run();
   return 0;
 }

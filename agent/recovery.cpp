@@ -30,11 +30,7 @@ void Enrolment::take_over(Sandbox saved) {
   Progress progress;
   progress.recorded = true;
   progress.installed = sandbox.rules;
-  if (const Datapath* datapath = interception_.datapath()) {
-    for (const auto& [pinned, pod_id] : datapath->pods()) {
-      if (pinned == cookie) progress.prepared = progress.enrolled = true;
-    }
-  }
+  progress.prepared = progress.enrolled = is_redirected(cookie);
   reconciler_.assume(id, progress);
   if (was_meshed) {
     // Fails when the path is gone; the proxy's listeners may still lead to it (adopt()).
@@ -50,35 +46,46 @@ bool Enrolment::wants_listeners() const {
   });
 }
 
+bool Enrolment::is_redirected(std::uint64_t cookie) const {
+  const Datapath* datapath = interception_.datapath();
+  return datapath != nullptr && datapath->has(cookie);
+}
+
+// The proxy's memory replaces the state file's, except for the container's id. False: nobody lives in the
+// netns.
+bool Enrolment::rebuild(std::uint64_t cookie, const node::Pod& pod, int listener) {
+  auto netns = netns_of_socket(listener);
+  if (!netns || !inhabited_netns().contains(netns_inode(netns->get()))) return false;
+  Sandbox rebuilt;
+  rebuilt.facts.container_id = std::string(recovered_prefix) + std::to_string(cookie);
+  rebuilt.facts.netns_cookie = cookie;
+  rebuilt.facts.pod_namespace = pod.namespace_().substr(0, 253);
+  rebuilt.facts.pod_name = pod.name().substr(0, 253);
+  rebuilt.facts.pod_uid = pod.uid().substr(0, 253);
+  rebuilt.facts.annotations["linkerd.io/inject"] = "enabled";  // it was meshed, and stays so
+  rebuilt.facts.attachments.push_back({"eth0", "", {}});
+  for (const auto& text : pod.ips()) {
+    if (auto ip = IpAddress::parse(text)) rebuilt.facts.attachments.front().ips.push_back(*ip);
+  }
+  rebuilt.pod_id = pod.id();
+  rebuilt.mode = pod.interception() == node::IPTABLES ? Mode::iptables : Mode::ebpf;
+  rebuilt.outbound_port = static_cast<std::uint16_t>(pod.outbound_port());
+  rebuilt.inbound_port = static_cast<std::uint16_t>(pod.inbound_port());
+  rebuilt.rules = rebuilt.mode == Mode::iptables;
+  rebuilt.spec.meshed = true;
+  spdlog::warn("sandbox rebuilt from the proxy's memory pod={}/{} pod_id={}", pod.namespace_(), pod.name(),
+               pod.id());
+  take_over(std::move(rebuilt));
+  return true;
+}
+
 bool Enrolment::adopt(const node::Pod& pod, Fd outbound, Fd inbound) {
   const auto cookie = socket_netns_cookie(inbound.get());
   const auto other = socket_netns_cookie(outbound.get());
   if (!cookie || !other || *cookie != *other) return false;
   const Sandbox* found = registry_.find_cookie(*cookie);
-  if (found == nullptr && state_lost_ && !recovered_) {
-    // The proxy's memory replaces the state file's, except for the container's id.
-    auto netns = netns_of_socket(inbound.get());
-    if (!netns || !inhabited_netns().contains(netns_inode(netns->get()))) return false;
-    Sandbox rebuilt;
-    rebuilt.facts.container_id = std::string(recovered_prefix) + std::to_string(*cookie);
-    rebuilt.facts.netns_cookie = *cookie;
-    rebuilt.facts.pod_namespace = pod.namespace_().substr(0, 253);
-    rebuilt.facts.pod_name = pod.name().substr(0, 253);
-    rebuilt.facts.pod_uid = pod.uid().substr(0, 253);
-    rebuilt.facts.annotations["linkerd.io/inject"] = "enabled";  // it was meshed, and stays so
-    rebuilt.facts.attachments.push_back({"eth0", "", {}});
-    for (const auto& text : pod.ips()) {
-      if (auto ip = IpAddress::parse(text)) rebuilt.facts.attachments.front().ips.push_back(*ip);
-    }
-    rebuilt.pod_id = pod.id();
-    rebuilt.mode = pod.interception() == node::IPTABLES ? Mode::iptables : Mode::ebpf;
-    rebuilt.outbound_port = static_cast<std::uint16_t>(pod.outbound_port());
-    rebuilt.inbound_port = static_cast<std::uint16_t>(pod.inbound_port());
-    rebuilt.rules = rebuilt.mode == Mode::iptables;
-    rebuilt.spec.meshed = true;
-    spdlog::warn("sandbox rebuilt from the proxy's memory pod={}/{} pod_id={}", pod.namespace_(), pod.name(),
-                 pod.id());
-    take_over(std::move(rebuilt));
+  if (found == nullptr && state_lost_ && (!recovered_ || is_redirected(*cookie))) {
+    if (!rebuild(*cookie, pod, inbound.get())) return false;
     found = registry_.find_cookie(*cookie);
   }
   if (found == nullptr) return false;
@@ -140,6 +147,16 @@ void Enrolment::remove_orphans(bool lost) {
   }
 }
 
+// An ADD that did not live to be recorded leaves its pin, which would keep the netns for ever.
+void Enrolment::remove_stale_pins() {
+  for (const auto& name : pinned_names(pins_)) {
+    const Sandbox* sandbox = registry_.find(name);
+    if (sandbox != nullptr && sandbox->pinned) continue;
+    spdlog::info("pin of an unknown network namespace removed path={}/{}", pins_, name);
+    unpin_netns(pins_ + "/" + name);
+  }
+}
+
 // Decides whether the redirection that is there can stay as it is.
 void Enrolment::verify_recovered(Sandbox& sandbox) {
   const std::string& id = sandbox.facts.container_id;
@@ -177,19 +194,11 @@ void Enrolment::finish_recovery(std::function<void()> done) {
       release(id, [one_done](const Result<>&) { one_done(); });
       continue;
     }
-    if (sandbox.spec.meshed) {
-      if (auto numbers = prepare_numbers(sandbox); !numbers) {
-        sandbox.failure = numbers.error().message();
-        spdlog::error("pod cannot be meshed pod={}/{} error=\"{}\"", sandbox.spec.ns, sandbox.spec.name,
-                      sandbox.failure);
-        one_done();
-        continue;
-      }
-      verify_recovered(sandbox);
-    }
+    if (sandbox.spec.meshed && prepare_numbers(sandbox)) verify_recovered(sandbox);
     converge(id, Reconciler::OnFailure::keep, [one_done](const Result<>&) { one_done(); });
   }
   remove_orphans(state_lost_);
+  remove_stale_pins();
   one_done();
 }
 

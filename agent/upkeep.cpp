@@ -27,12 +27,6 @@ void Enrolment::apply_source() {
     Sandbox& sandbox = *registry_.find(id);
     if (upkeep_[id].releasing || !redescribe(sandbox)) continue;
     if (sandbox.spec.meshed) {
-      if (auto numbers = prepare_numbers(sandbox); !numbers) {
-        sandbox.failure = numbers.error().message();
-        spdlog::error("pod cannot be meshed pod={}/{} error=\"{}\"", sandbox.spec.ns, sandbox.spec.name,
-                      sandbox.failure);
-        continue;
-      }
       if (auto netns = netns_of(sandbox); netns && !sandbox.pinned) locate(sandbox, *netns);
     }
     spdlog::info("pod changed pod={}/{} container={} meshed={} reason=\"{}\"", sandbox.spec.ns,
@@ -49,10 +43,6 @@ void Enrolment::retry_failed() {
     Upkeep& upkeep = upkeep_[id];
     if (now < upkeep.retry_at) continue;
     upkeep.retry_at = now + upkeep.backoff.next();
-    if (!upkeep.releasing && sandbox.spec.meshed) {
-      auto numbers = prepare_numbers(sandbox);
-      if (!numbers) continue;
-    }
     converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
   }
 }

@@ -174,9 +174,11 @@ CniAnswer explain_failure(const Error& error) {
             "another program listens there already (a second mesh?); set config.linkerd.io/outbound-port and "
             "inbound-port on the pod to free ports"};
   }
-  if (is_system(EMFILE) || is_system(ENFILE) || is_system(ENOMEM) || is_system(ENOBUFS)) {
+  if (is_system(EMFILE) || is_system(ENFILE) || is_system(ENOMEM) || is_system(ENOBUFS) ||
+      is_system(EAGAIN)) {
     return {CniCode::try_again, "heddle: " + error.message(),
-            "heddle-agent ran out of descriptors or memory; raise its LimitNOFILE or memory limit"};
+            "heddle-agent ran out of descriptors, memory or processes; raise its LimitNOFILE, memory or pids "
+            "limit"};
   }
   if (is_system(ENOSPC) || is_system(EROFS) || is_system(EDQUOT) || is_system(EIO)) {
     return {CniCode::try_again, "heddle: " + error.message(), "free space where --run-dir is"};

@@ -58,6 +58,7 @@ class PinnedDatapath : public Datapath {
   Result<> set_enrolled(const InterceptedPod& pod, bool enrolled) override;
   Result<> remove(const InterceptedPod& pod) override;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> pods() const override { return table_.list(); }
+  bool has(std::uint64_t cookie) const override { return table_.find(cookie).has_value(); }
   Result<> verify(const InterceptedPod& pod, int netns_fd) const override;
   Result<> tag_socket(int socket, std::uint32_t pod_id) override;
   VerdictCounts counts(std::uint32_t pod_id) const override { return table_.counts(pod_id); }

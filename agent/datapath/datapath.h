@@ -75,6 +75,8 @@ class Datapath {
   virtual Result<> remove(const InterceptedPod& pod) = 0;
   // Pods in the pinned maps (after a restart): cookie and id.
   virtual std::vector<std::pair<std::uint64_t, std::uint32_t>> pods() const = 0;
+  // Whether one of them has this cookie.
+  virtual bool has(std::uint64_t cookie) const = 0;
   // CHECK: Errc::not_found with a sentence for the first thing that is missing.
   virtual Result<> verify(const InterceptedPod& pod, int netns_fd) const = 0;
 

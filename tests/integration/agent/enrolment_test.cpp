@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
 #include <signal.h>
 
 #include "base/io/file.h"
@@ -79,6 +80,129 @@ TEST_F(AgentTest, ReplacesASandboxWhoseDelWasMissed) {
   }));
   EXPECT_EQ(proxy.pods(), 1u);
   EXPECT_EQ(check(pod).code(), 0u) << check(pod).msg();
+}
+
+TEST_F(AgentTest, KeepsASandboxWhenTheDelOfItsPredecessorComesLate) {
+  start();
+  TestPod pod = make_pod();
+  const std::string former = pod.id;
+  ASSERT_EQ(add(pod).code(), 0u);
+  pod.id = "its-successor";
+  ASSERT_EQ(add(pod).code(), 0u) << "the same netns under another name";
+  auto late = request(pod, node::CniRequest::DEL);
+  late.set_container_id(former);
+  EXPECT_EQ(call_agent(cni_socket(), late, pod.netns.get()).code(), 0u);
+  EXPECT_EQ(check(pod).code(), 0u) << "the DEL named the netns of another sandbox: " << check(pod).msg();
+}
+
+TEST_F(AgentTest, GivesUpAnAddThatWaitsForTheSourceWhenItsDelComes) {
+  start({"--source", "folder:" + objects_});
+  const TestPod pod = make_pod();
+  auto asked = request(pod, node::CniRequest::ADD);
+  asked.set_pod_name("nobody-knows-it");
+  node::CniReply added;
+  std::thread adding([&] { added = call_agent(cni_socket(), asked, pod.netns.get()); });
+  EXPECT_TRUE(test::eventually([&] { return log().find("ADD waits for the source") != std::string::npos; }));
+  EXPECT_EQ(del(pod, true).code(), 0u);
+  adding.join();
+  EXPECT_EQ(added.code(), 11u) << added.msg();
+  EXPECT_EQ(check(pod).code(), 3u) << "a pod that is gone was enrolled";
+}
+
+TEST_F(AgentTest, RemembersWhichInterfacesAreGoneAcrossARestart) {
+  start();
+  const TestPod pod = make_wired_pod();
+  const std::string second_ip = pod.ip.substr(0, pod.ip.rfind('.')) + ".77";
+  test::must_run_in(pod.netns.get(), "ip addr add " + second_ip + "/24 dev eth0");
+  ASSERT_EQ(add(pod).code(), 0u);
+  auto second = request(pod, node::CniRequest::ADD);
+  second.set_ifname("net1");
+  second.set_ips(0, second_ip);
+  ASSERT_EQ(call_agent(cni_socket(), second, pod.netns.get()).code(), 0u);
+  // heddle hears of it first: the interface is still there, the pod's addresses are what they were.
+  second.set_command(node::CniRequest::DEL);
+  ASSERT_EQ(call_agent(cni_socket(), second, pod.netns.get()).code(), 0u);
+  stop(SIGKILL);
+  start();
+  EXPECT_EQ(check(pod).code(), 0u) << check(pod).msg();
+  EXPECT_EQ(del(pod, true).code(), 0u);
+  EXPECT_EQ(check(pod).code(), 3u) << "it waits for the DEL of an interface that is gone";
+}
+
+TEST_F(AgentTest, MeshesARunningPodAtARepeatedAddWhosePathItCannotReach) {
+  start({"--default-inject", "disabled"});
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  const TestPod pod = make_pod();
+  auto asked = request(pod, node::CniRequest::ADD);
+  asked.set_netns("/var/run/netns/of-another-mount-namespace");
+  auto reply = call_agent(cni_socket(), asked, pod.netns.get());
+  ASSERT_EQ(reply.code(), 0u) << reply.msg();
+  ASSERT_FALSE(reply.meshed());
+  (*asked.mutable_pod_annotations())["linkerd.io/inject"] = "enabled";
+  reply = call_agent(cni_socket(), asked, pod.netns.get());
+  EXPECT_EQ(reply.code(), 0u) << reply.msg();
+  EXPECT_TRUE(reply.meshed());
+  EXPECT_TRUE(proxy.has_pod(pod.id));
+  EXPECT_TRUE(open_netns(run_ + "/agent/netns/" + pod.id)) << "a later agent must find it too";
+}
+
+TEST_F(AgentTest, SaysWhyARepeatedAddCannotBeMet) {
+  start({"--interception", "iptables", "--pods-cgroup", "/no/such/cgroup"});
+  const TestPod pod = make_pod();
+  auto asked = request(pod, node::CniRequest::ADD);
+  (*asked.mutable_pod_annotations())["linkerd.io/inject"] = "disabled";
+  ASSERT_EQ(call_agent(cni_socket(), asked, pod.netns.get()).code(), 0u);
+  (*asked.mutable_pod_annotations())["linkerd.io/inject"] = "enabled";
+  (*asked.mutable_pod_annotations())["heddle.io/interception"] = "ebpf";
+  const auto reply = call_agent(cni_socket(), asked, pod.netns.get());
+  EXPECT_EQ(reply.code(), 100u) << reply.msg();
+  EXPECT_NE(reply.msg().find("/no/such/cgroup"), std::string::npos) << reply.msg();
+  const auto checked = check(pod);
+  EXPECT_EQ(checked.code(), 104u);
+  EXPECT_NE(checked.msg().find("/no/such/cgroup"), std::string::npos) << checked.msg();
+  EXPECT_EQ(del(pod, true).code(), 0u);
+}
+
+TEST_F(AgentTest, LetsNothingPassByWhileTheInterceptionOfAPodChanges) {
+  const auto write = [&](const std::string& mode) {
+    const std::string text =
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop, uid: u1, annotations: "
+        "{linkerd.io/inject: enabled, heddle.io/interception: " +
+        mode + "}}\nspec: {nodeName: node-1}\n";
+    ASSERT_TRUE(write_file_atomically(objects_ + "/web.yaml", text, 0644));
+  };
+  write("ebpf");
+  start({"--source", "folder:" + objects_});
+  FakeProxy::Script silent;
+  silent.acknowledge = false;  // each change of the pod waits for the proxy until a deadline passes
+  FakeProxy proxy(proxy_socket(), std::move(silent));
+  ASSERT_TRUE(proxy.serves());
+  const TestPod pod = make_wired_pod();
+  auto asked = request(pod, node::CniRequest::ADD);
+  asked.set_pod_namespace("shop");
+  asked.set_pod_name("web");
+  asked.set_pod_uid("u1");
+  ASSERT_EQ(call_agent(cni_socket(), asked, pod.netns.get()).code(), 0u);
+  const std::string there = pod.ip.substr(0, pod.ip.rfind('.')) + ".1:8080";
+  const test::SocketMaker neighbour(cgroup_.child("other"), neighbour_.get());
+  Fd server = neighbour.make(AF_INET);
+  test::listen_on(server, there);
+  const test::SocketMaker app(cgroup_.child("pod"), pod.netns.get());
+  for (const std::string mode : {"iptables", "ebpf"}) {
+    write(mode);
+    const auto wanted = mode == "ebpf" ? node::EBPF : node::IPTABLES;
+    const auto moved = [&] {
+      return proxy.pod("web") && proxy.pod("web")->interception() == wanted && check(pod).code() == 0;
+    };
+    EXPECT_TRUE(test::eventually([&] {
+      Fd client = app.make(AF_INET);
+      EXPECT_EQ(test::connect_to(client, there), 0) << "to the listener, whichever way";
+      return moved();
+    }));
+  }
+  pollfd passed_by{server.get(), POLLIN, 0};
+  EXPECT_EQ(::poll(&passed_by, 1, 0), 0) << "a connection went around the mesh";
 }
 
 TEST_F(AgentTest, TreatsASecondNetworksInterfaceAsTheSamePod) {

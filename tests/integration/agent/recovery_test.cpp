@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What survives whose death.
 #include <signal.h>
+#include <sys/mount.h>
 
 #include <filesystem>
 
@@ -143,6 +144,40 @@ TEST_F(AgentTest, RebuildsItsStateFromTheProxyWhenTheFileIsDamaged) {
   // DEL finds it by its netns, then nothing is left.
   EXPECT_EQ(del(pod, true).code(), 0u);
   EXPECT_TRUE(again->lost_pod(pod.id));
+}
+
+TEST_F(AgentTest, RebuildsAPodThatAProxyGivesBackLongAfterTheFileWasLost) {
+  start();
+  auto proxy = std::make_unique<FakeProxy>(proxy_socket());
+  ASSERT_TRUE(proxy->serves());
+  const TestPod pod = make_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(proxy->has_pod(pod.id));
+  stop(SIGKILL);
+  ASSERT_TRUE(write_file_atomically(run_ + "/agent/pods.json", "{\"version\":1,\"sandb", 0600));
+  FakeProxy::Script script;
+  script.held = proxy->leave();
+  proxy.reset();
+  const test::SocketMaker inhabitant(cgroup_.child("pod"), pod.netns.get());
+  start();
+  EXPECT_TRUE(test::eventually([&] { return log_says(log(), "a redirected pod is not in the state file"); }));
+  FakeProxy again(proxy_socket(), std::move(script));
+  ASSERT_TRUE(again.serves());
+  EXPECT_TRUE(again.has_pod(pod.id)) << "the proxy was told to let go of a pod that is still redirected";
+  EXPECT_TRUE(log_says(log(), "sandbox rebuilt"));
+  EXPECT_EQ(del(pod, true).code(), 0u);
+  EXPECT_TRUE(again.lost_pod(pod.id));
+}
+
+TEST_F(AgentTest, LetsGoOfANetnsWhoseAddDidNotLiveToBeRecorded) {
+  const TestPod pod = make_pod();
+  const std::string pin = run_ + "/agent/netns/never-recorded";
+  std::filesystem::create_directories(run_ + "/agent/netns");
+  ASSERT_TRUE(write_file_atomically(pin, "", 0444));
+  ASSERT_EQ(::mount(pod.path().c_str(), pin.c_str(), nullptr, MS_BIND, nullptr), 0);
+  ASSERT_TRUE(open_netns(pin));
+  start();
+  EXPECT_FALSE(std::filesystem::exists(pin)) << "it keeps the netns alive for ever";
 }
 
 TEST_F(AgentTest, TellsAProxyToLetGoOfPodsThatAreGone) {
