@@ -24,6 +24,9 @@
 namespace heddle::agent {
 namespace {
 
+// A flood must not keep the thread: whoever sends it may be quicker than the reader.
+constexpr int max_drops_per_reading = 256;
+
 Result<> missing(std::string what) {
   return make_error(Errc::not_found, std::move(what));
 }
@@ -45,6 +48,12 @@ Result<> check_listener(const InterceptedPod& pod, int listener) {
   }
   return {};
 }
+
+// During read_drops().
+struct DropReading {
+  const std::function<void(const DropEvent&)>* each = nullptr;
+  int left = 0;
+};
 
 class PinnedDatapath : public Datapath {
  public:
@@ -80,22 +89,23 @@ class PinnedDatapath : public Datapath {
   std::string folder_;
   std::vector<CgroupLink> links_;
   ring_buffer* drops_ = nullptr;
-  const std::function<void(const DropEvent&)>* each_drop_ = nullptr;  // during read_drops()
+  DropReading reading_;
 };
 
-int on_drop(void* each, void* data, std::size_t size) {
+int on_drop(void* context, void* data, std::size_t size) {
+  auto& reading = *static_cast<DropReading*>(context);
   heddle_drop drop{};
-  if (size < sizeof drop) return 0;
-  std::memcpy(&drop, data, sizeof drop);
-  const auto& callback = **static_cast<const std::function<void(const DropEvent&)>**>(each);
-  callback(
-      {static_cast<heddle_verdict>(drop.verdict), drop.pod_id, from_abi(drop.local), from_abi(drop.remote)});
-  return 0;
+  if (size >= sizeof drop) {
+    std::memcpy(&drop, data, sizeof drop);
+    (*reading.each)({static_cast<heddle_verdict>(drop.verdict), drop.pod_id, from_abi(drop.local),
+                     from_abi(drop.remote)});
+  }
+  return --reading.left > 0 ? 0 : -EAGAIN;  // ends this reading; the rest stays in the buffer
 }
 
 Result<> PinnedDatapath::start(const Options& options) {
   links_ = planned_links(options);
-  drops_ = ring_buffer__new(object_.map("drops"), on_drop, &each_drop_, nullptr);
+  drops_ = ring_buffer__new(object_.map("drops"), on_drop, &reading_, nullptr);
   if (drops_ == nullptr) return make_errno(errno, "cannot open the buffer of drops");
   if (auto ok = table_.put_counters(0); !ok) return ok;
   if (auto ok = table_.read_addresses(); !ok) return ok;
@@ -213,9 +223,9 @@ Result<> PinnedDatapath::tag_socket(int socket, std::uint32_t pod_id) {
 }
 
 void PinnedDatapath::read_drops(const std::function<void(const DropEvent&)>& each) {
-  each_drop_ = &each;
+  reading_ = {&each, max_drops_per_reading};
   ring_buffer__consume(drops_);
-  each_drop_ = nullptr;
+  reading_ = {};
 }
 
 Result<> PinnedDatapath::uninstall() {

@@ -84,7 +84,7 @@ class Datapath {
   virtual Result<> tag_socket(int socket, std::uint32_t pod_id) = 0;
 
   virtual VerdictCounts counts(std::uint32_t pod_id) const = 0;
-  // Becomes readable when drops wait; read_drops() calls back for each.
+  // Readable as long as drops wait; read_drops() calls back for each of at most 256.
   virtual int drops_fd() const = 0;
   virtual void read_drops(const std::function<void(const DropEvent&)>& each) = 0;
 

@@ -6,6 +6,8 @@
 namespace heddle::agent {
 namespace {
 
+// Of all proxies together: what one asked for is asked of control even when it is gone.
+constexpr std::size_t max_outstanding = 4096;
 // Together about half a minute: then the proxy hears of it, and asks again in its own rhythm.
 constexpr int max_attempts = 8;
 constexpr Backoff::Policy retry_policy{std::chrono::milliseconds(200), std::chrono::milliseconds(8000), 0.2};
@@ -41,9 +43,14 @@ void CertificateRequests::request(std::uint32_t pod_id, const std::string& ident
   outstanding_.emplace(id, std::move(made));
   if (!allowed_(pod_id, identity)) {
     ++totals_.refused;
-    spdlog::warn("certificate refused identity={} pod_id={} reason=\"no meshed pod of this node has it\"",
-                 identity, pod_id);
+    if (log_.take())
+      spdlog::warn("certificate refused identity={} pod_id={} reason=\"no meshed pod of this node has it\"",
+                   identity, pod_id);
     fail(id, "no meshed pod of this node has the identity " + identity);
+    return;
+  }
+  if (outstanding_.size() > max_outstanding) {
+    fail(id, "4096 certificate requests are outstanding already");
     return;
   }
   if (!client_) {

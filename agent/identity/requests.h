@@ -8,6 +8,7 @@
 #include <string>
 
 #include "agent/identity/certify.h"
+#include "agent/log_budget.h"
 #include "agent/loop.h"
 #include "base/backoff.h"
 
@@ -48,6 +49,7 @@ class CertificateRequests {
   std::unique_ptr<IdentityClient> client_;
   Allowed allowed_;
   Totals totals_;
+  LogBudget log_;
   std::uint64_t next_ = 1;
   std::map<std::uint64_t, std::unique_ptr<Request>> outstanding_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

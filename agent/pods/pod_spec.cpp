@@ -20,6 +20,21 @@ void decide_meshed(PodSpec& spec, bool known_to_source, const NodeFacts& node) {
   }
 }
 
+// Labels are for metrics. Whoever writes a pod must not make it too large to be told to a proxy.
+void take_labels(const Annotations& labels, PodSpec& spec) {
+  constexpr std::size_t max_bytes = 16 * 1024;
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : labels) {
+    bytes += key.size() + value.size() + 8;
+    if (bytes > max_bytes) {
+      spec.settings.complaints.push_back("labels exceed 16 KiB; those from '" + key.substr(0, 253) +
+                                         "' on are not in metrics");
+      return;
+    }
+    spec.labels[key] = value;
+  }
+}
+
 }  // namespace
 
 bool PodSpec::has_ipv4() const {
@@ -66,7 +81,7 @@ PodSpec describe(const SandboxFacts& facts, const NodeFacts& node) {
   if (spec.uid.empty()) spec.uid = facts.container_id;
   spec.service_account = known ? facts.source->service_account : "default";
   spec.identity = identity_of(spec.service_account, spec.ns, node);
-  if (known) spec.labels = facts.source->labels;
+  if (known) take_labels(facts.source->labels, spec);
 
   for (const auto& attachment : facts.attachments) {
     spec.addresses.insert(spec.addresses.end(), attachment.ips.begin(), attachment.ips.end());

@@ -48,7 +48,11 @@ bool Connection::send(Build build) {
 void Connection::flush() {
   flushing_ = true;
   const auto alive = alive_;
-  while (!closed_ && (stuck_ || !queue_.empty())) {
+  for (int left = messages_per_turn; !closed_ && (stuck_ || !queue_.empty()); --left) {
+    if (left == 0) {
+      flush_after(std::chrono::milliseconds(0));
+      break;
+    }
     if (!stuck_) {
       const Build build = std::move(queue_.front());
       queue_.pop_front();
@@ -73,11 +77,15 @@ void Connection::flush() {
     if (is_errno(sent.error(), ETOOMANYREFS) || is_errno(sent.error(), ENOBUFS) ||
         is_errno(sent.error(), ENOMEM)) {
       // Too many descriptors in flight: the peer has to take some first; no readiness event tells.
-      again_ = loop_.after(retry_after_refusal, [this] {
-        again_.reset();
-        flush();
-      });
+      flush_after(retry_after_refusal);
       break;
+    }
+    if (sent.error().code == make_error_code(Errc::invalid_argument) || is_errno(sent.error(), EMSGSIZE)) {
+      // One pod's message must not end the conversation about all the others.
+      spdlog::error("message to a proxy dropped bytes={} error=\"{}\"", stuck_->bytes.size(),
+                    sent.error().message());
+      stuck_.reset();
+      continue;
     }
     const Error error = sent.error();
     flushing_ = false;
@@ -85,6 +93,13 @@ void Connection::flush() {
     return;
   }
   flushing_ = false;
+}
+
+void Connection::flush_after(std::chrono::milliseconds pause) {
+  again_ = loop_.after(pause, [this] {
+    again_.reset();
+    flush();
+  });
 }
 
 void Connection::close(const Error& error) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -42,6 +43,7 @@ class Connection {
  private:
   void read();
   void flush();
+  void flush_after(std::chrono::milliseconds pause);
   void close(const Error& error);
 
   Loop& loop_;

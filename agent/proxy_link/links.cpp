@@ -9,23 +9,28 @@
 #include "agent/proxy_link/links_state.h"
 #include "agent/proxy_link/message.h"
 #include "base/io/unix_message.h"
+#include "bpf/shared/abi.h"
 
 namespace heddle::agent {
 namespace {
 
 constexpr std::size_t max_links = 16;  // a node has one proxy, two while it is upgraded
+constexpr std::uint32_t max_held = 2 * HEDDLE_MAX_PODS;
 
-std::uint64_t first_generation() {
-  // Above whatever an earlier agent gave, as long as the clock does not go back; raise_generation() covers
-  // that.
+}  // namespace
+
+std::uint64_t ProxyLinks::unix_us() {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
 }
 
-}  // namespace
-
 ProxyLinks::ProxyLinks(Loop& loop, Options options, Owner owner)
-    : loop_(loop), options_(std::move(options)), owner_(std::move(owner)), generation_(first_generation()) {}
+    : loop_(loop),
+      options_(std::move(options)),
+      owner_(std::move(owner)),
+      // Above whatever an earlier agent gave, as long as the clock does not go back; raise_generation()
+      // covers that.
+      generation_(unix_us()) {}
 
 ProxyLinks::~ProxyLinks() = default;
 
@@ -38,7 +43,10 @@ Result<> ProxyLinks::listen() {
   }
   listener_ = std::move(*listener);
   acceptable_ = loop_.watch(listener_.get(), Loop::Ready::readable, [this] { accept(); });
-  retry_timer_ = loop_.every(std::chrono::milliseconds(1000), [this] { retry_unacknowledged(); });
+  retry_timer_ = loop_.every(std::chrono::milliseconds(1000), [this] {
+    retry_unacknowledged();
+    drop_silent();
+  });
   return {};
 }
 
@@ -94,39 +102,57 @@ void ProxyLinks::on_message(std::uint64_t id, UnixMessage message) {
   if (!result) {
     ++totals_.malformed;
     const bool unknown = result.error().code == make_error_code(Errc::unsupported);
-    spdlog::warn("message from proxy ignored link={} pid={} reason=\"{}\"", id, link->pid,
-                 result.error().message());
+    if (link->log.take()) {
+      spdlog::warn("message from proxy ignored link={} pid={} reason=\"{}\"", id, link->pid,
+                   result.error().message());
+    }
     if (!unknown && ++link->malformed >= 16) {
       spdlog::error("proxy disconnected link={} pid={} reason=\"16 malformed messages\"", id, link->pid);
       drop(id);
     }
     return;
   }
-  if (decoded.message_case() != node::FromProxy::kHello && link->state == Link::State::connected) {
-    spdlog::error("proxy disconnected link={} pid={} reason=\"its first message was not Hello\"", id,
-                  link->pid);
-    ++totals_.malformed;
-    drop(id);
-    return;
-  }
+  if (!in_order(*link, decoded)) return;
   dispatch(*link, decoded, std::move(message.fds));
+}
+
+bool ProxyLinks::in_order(Link& link, const node::FromProxy& message) {
+  const auto said = message.message_case();
+  const char* wrong = nullptr;
+  if ((said == node::FromProxy::kHello) != (link.state == Link::State::connected)) {
+    wrong = said == node::FromProxy::kHello ? "it said Hello twice" : "its first message was not Hello";
+  } else if (said == node::FromProxy::kHeld && link.state != Link::State::greeting) {
+    wrong = "it gave listeners back after HeldEnd";
+  } else if (said == node::FromProxy::kHeld && ++link.held > max_held) {
+    wrong = "it gave back more pods than a node can have";
+  }
+  if (wrong == nullptr) return true;
+  spdlog::error("proxy disconnected link={} pid={} reason=\"{}\"", link.id, link.pid, wrong);
+  ++totals_.malformed;
+  drop(link.id);
+  return false;
+}
+
+void ProxyLinks::take_held(Link& link, const node::Pod& pod, std::vector<Fd> fds) {
+  raise_generation(pod.generation() + 1);
+  if (!owner_.held(pod, std::move(fds[0]), std::move(fds[1]))) {
+    link.stale.emplace_back(pod.id(), pod.netns_cookie());
+  } else {
+    // It has sockets of that pod too: with a thousand pods another gift is thousands of descriptors.
+    link.told[pod.id()].gifted = true;
+  }
 }
 
 void ProxyLinks::dispatch(Link& link, const node::FromProxy& message, std::vector<Fd> fds) {
   switch (message.message_case()) {
     case node::FromProxy::kHello:
       link.version = message.hello().version();
-      link.started_unix_ms = message.hello().started_unix_ms();
+      // Nobody started after this moment: a proxy must not claim to be younger than all that will ever come.
+      link.started_unix_ms = std::min(message.hello().started_unix_ms(), unix_us() / 1000);
       link.state = Link::State::greeting;
       return;
     case node::FromProxy::kHeld:
-      raise_generation(message.held().pod().generation() + 1);
-      if (!owner_.held(message.held().pod(), std::move(fds[0]), std::move(fds[1]))) {
-        link.stale.emplace_back(message.held().pod().id(), message.held().pod().netns_cookie());
-      } else {
-        // It has sockets of that pod too: with a thousand pods another gift is thousands of descriptors.
-        link.told[message.held().pod().id()].gifted = true;
-      }
+      take_held(link, message.held().pod(), std::move(fds));
       return;
     case node::FromProxy::kHeldEnd:
       if (link.state != Link::State::greeting) return;
@@ -254,6 +280,21 @@ void ProxyLinks::on_closed(std::uint64_t id, const Error& error) {
     spdlog::info("proxy is gone link={} pid={} reason=\"{}\"", id, link->pid, error.message());
   }
   drop(id);
+}
+
+// A link that never greets would hold one of max_links for ever.
+void ProxyLinks::drop_silent() {
+  const auto now = std::chrono::steady_clock::now();
+  std::vector<std::uint64_t> silent;
+  for (const auto& [id, link] : links_) {
+    const bool greeted = link->state != Link::State::connected && link->state != Link::State::greeting;
+    if (!greeted && now - link->since > options_.greeting_deadline) silent.push_back(id);
+  }
+  for (const auto id : silent) {
+    spdlog::error("proxy disconnected link={} reason=\"no HeldEnd within {} s\"", id,
+                  options_.greeting_deadline.count() / 1000);
+    drop(id);
+  }
 }
 
 void ProxyLinks::drop(std::uint64_t id) {

@@ -52,6 +52,7 @@ class ProxyLinks {
     std::uint32_t gift = 8;  // sockets per address family at first acknowledgement
     std::chrono::milliseconds ack_deadline{2000};
     std::chrono::milliseconds retry_unacknowledged{5000};
+    std::chrono::milliseconds greeting_deadline{30'000};  // until HeldEnd
   };
   struct Status {
     std::uint32_t pid = 0;
@@ -85,7 +86,8 @@ class ProxyLinks {
   void offer(const node::Pod& pod, int outbound, int inbound, bool ipv4, bool ipv6,
              std::function<void()> done);
   void withdraw(std::uint32_t pod_id, std::uint64_t cookie);
-  // Generations continue after what a proxy had from an earlier agent.
+  // Generations continue after what a proxy had from an earlier agent, unless it claims one from far beyond
+  // today: they must not run out.
   void raise_generation(std::uint64_t at_least);
 
   bool acknowledged(std::uint32_t pod_id) const;  // by the active proxy, or any while none is
@@ -99,9 +101,13 @@ class ProxyLinks {
   struct Link;
   struct Pending;
 
+  static std::uint64_t unix_us();
   void accept();
   void on_message(std::uint64_t id, UnixMessage message);
   void dispatch(Link& link, const node::FromProxy& message, std::vector<Fd> fds);
+  // Whether the message may come now; if not, the proxy is disconnected.
+  bool in_order(Link& link, const node::FromProxy& message);
+  void take_held(Link& link, const node::Pod& pod, std::vector<Fd> fds);
   void on_closed(std::uint64_t id, const Error& error);
   void send_snapshot(Link& link);
   void enqueue_upsert(Link& link, std::uint32_t pod_id);
@@ -117,6 +123,7 @@ class ProxyLinks {
   void resolve(std::uint32_t pod_id);
   void resolve_all_without_proxy();
   void retry_unacknowledged();
+  void drop_silent();
   void drop(std::uint64_t id);
   Link* find(std::uint64_t id);
 

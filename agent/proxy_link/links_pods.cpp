@@ -10,6 +10,8 @@
 namespace heddle::agent {
 
 void ProxyLinks::raise_generation(std::uint64_t at_least) {
+  constexpr std::uint64_t ten_years_us = 10ull * 365 * 24 * 3600 * 1'000'000;
+  if (at_least > unix_us() + ten_years_us) return;
   generation_ = std::max(generation_, at_least);
 }
 
@@ -151,12 +153,15 @@ void ProxyLinks::on_ack(Link& link, std::uint32_t pod_id, std::uint64_t generati
   auto& told = link.told[pod_id];
   if (!error.empty()) {
     ++totals_.ack_errors;
-    spdlog::error("proxy cannot serve a pod link={} pod_id={} error=\"{}\" next=\"offered again in {} s\"",
-                  link.id, pod_id, error,
-                  options_.retry_unacknowledged.count() / 1000 * std::min(told.tries, 12u));
+    if (link.log.take()) {
+      spdlog::error("proxy cannot serve a pod link={} pod_id={} error=\"{}\" next=\"offered again in {} s\"",
+                    link.id, pod_id, error,
+                    options_.retry_unacknowledged.count() / 1000 * std::min(told.tries, 12u));
+    }
     return;
   }
-  told.acked = std::max(told.acked, generation);
+  // Not beyond what it was told: a claim must not count for descriptions that are yet to come.
+  told.acked = std::max(told.acked, std::min(generation, told.sent));
   if (told.acked >= found->second->generation) told.tries = 0;
   if (!told.gifted && link.state != Link::State::draining) {
     told.gifted = true;
@@ -164,7 +169,7 @@ void ProxyLinks::on_ack(Link& link, std::uint32_t pod_id, std::uint64_t generati
     if (found->second->ipv6) enqueue_sockets(link, pod_id, true, options_.gift, 0);
   }
   const auto pending = pending_.find(pod_id);
-  if (pending != pending_.end() && generation >= pending->second->generation) resolve(pod_id);
+  if (pending != pending_.end() && told.acked >= pending->second->generation) resolve(pod_id);
 }
 
 void ProxyLinks::enqueue_sockets(Link& link, std::uint32_t pod_id, bool ipv6, std::uint32_t count,
@@ -175,6 +180,7 @@ void ProxyLinks::enqueue_sockets(Link& link, std::uint32_t pod_id, bool ipv6, st
   });
   if (!taken) {
     ++totals_.socket_errors;
+    if (!link.log.take()) return;
     spdlog::warn("socket request dropped link={} pod_id={} reason=\"the proxy does not read\"", link.id,
                  pod_id);
   }

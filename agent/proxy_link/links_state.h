@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "agent/log_budget.h"
 #include "agent/proxy_link/links.h"
 #include "api/node.pb.h"
 
@@ -38,12 +39,15 @@ struct ProxyLinks::Link {
   std::uint64_t id = 0;
   std::uint32_t pid = 0;
   std::uint64_t started_unix_ms = 0;  // of the proxy's process, as it says
+  std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
   std::uint32_t malformed = 0;
+  std::uint32_t held = 0;  // Held messages so far
   std::uint32_t certifying = 0;
   std::string version;
   State state = State::connected;
   std::vector<std::pair<std::uint32_t, std::uint64_t>> stale;  // pods (id, cookie) it holds that are gone
   std::unordered_map<std::uint32_t, Told> told;
+  LogBudget log;
   std::unique_ptr<Connection> connection;
 
   // Greater is newer. By the process first: after an agent's restart proxies come back in any order.

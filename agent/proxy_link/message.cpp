@@ -11,9 +11,35 @@ constexpr std::size_t max_csr_bytes = 16 * 1024;
 constexpr std::size_t max_name_bytes = 253;
 constexpr std::size_t max_text_bytes = 1024;
 constexpr std::uint32_t max_sockets_per_request = 1024;
+constexpr int max_ips = 1024;
 
 Error malformed(std::string what) {
   return make_error(Errc::invalid_argument, "malformed message from a proxy: " + what);
+}
+
+// What goes into a log line: a proxy's words must not look like ours.
+void make_printable(std::string& text) {
+  if (text.size() > max_text_bytes) text.resize(max_text_bytes);
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 127 || c == '"') c = '?';
+  }
+}
+
+bool is_name(const std::string& text) {
+  return text.size() <= max_name_bytes && std::all_of(text.begin(), text.end(), [](char c) {
+           return static_cast<unsigned char>(c) >= 0x20 && c != 127 && c != '"';
+         });
+}
+
+// A sandbox may be rebuilt from it (agent/recovery.cpp), and is written to the state file then.
+Result<> check_held(const node::Pod& pod) {
+  if (pod.id() == 0 || pod.netns_cookie() == 0) return malformed("Held without a pod");
+  if (!is_name(pod.namespace_()) || !is_name(pod.name()) || !is_name(pod.uid()))
+    return malformed("Held of a pod whose name is too long or no name");
+  if (pod.outbound_port() > 65535 || pod.inbound_port() > 65535)
+    return malformed("Held with ports that are none");
+  if (pod.ips_size() > max_ips) return malformed("Held with more than 1024 addresses");
+  return {};
 }
 
 void add_ranges(const std::vector<PortRange>& ranges,
@@ -43,14 +69,12 @@ Result<> decode_from_proxy(std::string_view bytes, std::size_t descriptors, node
                         "a message of an unknown kind (agent and proxy differ in version)");
     case node::FromProxy::kHello:
       if (out.hello().version().size() > max_text_bytes) return malformed("version too long");
+      make_printable(*out.mutable_hello()->mutable_version());
       break;
     case node::FromProxy::kHeld:
-      if (out.held().pod().id() == 0 || out.held().pod().netns_cookie() == 0)
-        return malformed("Held without a pod");
-      break;
+      return check_held(out.held().pod());
     case node::FromProxy::kPodAck:
-      if (out.pod_ack().error().size() > max_text_bytes)
-        out.mutable_pod_ack()->mutable_error()->resize(max_text_bytes);
+      make_printable(*out.mutable_pod_ack()->mutable_error());
       break;
     case node::FromProxy::kSocketRequest:
       if (out.socket_request().count() == 0 || out.socket_request().count() > max_sockets_per_request) {
@@ -62,6 +86,7 @@ Result<> decode_from_proxy(std::string_view bytes, std::size_t descriptors, node
           out.certify_request().identity().size() > max_name_bytes) {
         return malformed("CertifyRequest without an identity of at most 253 bytes");
       }
+      if (!is_name(out.certify_request().identity())) return malformed("CertifyRequest for no identity");
       if (out.certify_request().csr().empty() || out.certify_request().csr().size() > max_csr_bytes) {
         return malformed("CertifyRequest without a CSR of at most 16 KiB");
       }

@@ -232,6 +232,35 @@ TEST_F(Outbound, TellsAProxyThatTheListenerWasDialledDirectly) {
   EXPECT_EQ(drops[0].remote.to_string(), local_of(app).to_string());
 }
 
+TEST_F(Outbound, GivesAFloodOfDropsInPortions) {
+  constexpr std::size_t dials = 300;
+  for (std::size_t i = 0; i < dials; ++i) {
+    const Fd app = app_->make(AF_INET);
+    ASSERT_EQ(connect_to(app, "10.77.0.2:4140"), 0);
+    const Fd proxy = accept_from(outbound_);
+    int error = 0;
+    original_dst(proxy, &error);
+  }
+  std::size_t all = 0;
+  std::size_t most = 0;
+  const auto read = [&] {
+    std::size_t now = 0;
+    datapath_->read_drops([&](const DropEvent&) { ++now; });
+    all += now;
+    most = std::max(most, now);
+  };
+  read();
+  EXPECT_LT(all, dials) << "a flood would keep the thread";
+  pollfd rest{datapath_->drops_fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&rest, 1, 0), 1) << "nobody would come for the rest";
+  EXPECT_TRUE(eventually([&] {
+    read();
+    return all >= dials;
+  }));
+  EXPECT_EQ(all, dials);
+  EXPECT_LE(most, 256u);
+}
+
 TEST_F(Outbound, DirectDialsStayRefusedWhenConntrackWouldAnswer) {
   // A nat rule turns connection tracking on in the pod, whose answer would be the listener itself.
   must_run_in(pod_netns_.get(),

@@ -113,8 +113,8 @@ TEST_F(AgentTest, RemembersWhichInterfacesAreGoneAcrossARestart) {
   start();
   const TestPod pod = make_wired_pod();
   const std::string second_ip = pod.ip.substr(0, pod.ip.rfind('.')) + ".77";
-  test::must_run_in(pod.netns.get(), "ip addr add " + second_ip + "/24 dev eth0");
   ASSERT_EQ(add(pod).code(), 0u);
+  test::must_run_in(pod.netns.get(), "ip addr add " + second_ip + "/24 dev eth0");
   auto second = request(pod, node::CniRequest::ADD);
   second.set_ifname("net1");
   second.set_ips(0, second_ip);

@@ -177,6 +177,69 @@ TEST_F(AgentTest, DisconnectsAProxyThatTalksNonsenseAndServesTheNext) {
   EXPECT_TRUE(good.serves());
 }
 
+TEST_F(AgentTest, DisconnectsAProxyThatSpeaksOutOfTurn) {
+  start();
+  FakeProxy twice(proxy_socket());
+  ASSERT_TRUE(twice.serves());
+  node::FromProxy hello;
+  hello.mutable_hello()->set_version("again");
+  twice.send(hello);
+  EXPECT_TRUE(twice.closed()) << "each greeting would cost a snapshot";
+  FakeProxy late(proxy_socket());
+  ASSERT_TRUE(late.serves());
+  node::FromProxy held;
+  held.mutable_held()->mutable_pod()->set_id(7);
+  held.mutable_held()->mutable_pod()->set_netns_cookie(7);
+  const Fd any(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  late.send(held, {any.get(), any.get()});
+  EXPECT_TRUE(late.closed()) << "what it gives back would be remembered for ever";
+  FakeProxy good(proxy_socket());
+  EXPECT_TRUE(good.serves());
+}
+
+TEST_F(AgentTest, IsNotLedAstrayByWhatAProxyClaims) {
+  start();
+  const TestPod pod = make_pod();
+  FakeProxy::HeldPod claimed;
+  test::in_netns(pod.netns.get(), [&] {
+    for (Fd* fd : {&claimed.outbound, &claimed.inbound}) {
+      *fd = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      test::listen_on(*fd, "0.0.0.0:0");
+    }
+  });
+  claimed.pod.set_id(99);
+  claimed.pod.set_netns_cookie(*netns_cookie(pod.netns.get()));
+  claimed.pod.set_generation(~0ull - 1);
+  FakeProxy::Script liar;
+  liar.held.emplace(99, std::move(claimed));
+  liar.started_unix_ms = ~0ull;
+  FakeProxy old(proxy_socket(), std::move(liar));
+  ASSERT_TRUE(old.serves());
+  // Generations do not run out.
+  const TestPod first = make_pod();
+  const TestPod second = make_pod();
+  ASSERT_EQ(add(first).code(), 0u);
+  ASSERT_EQ(add(second).code(), 0u);
+  ASSERT_TRUE(old.has_pod(first.id));
+  ASSERT_TRUE(old.has_pod(second.id));
+  EXPECT_GT(old.pod(second.id)->generation(), old.pod(first.id)->generation());
+  EXPECT_LT(old.pod(second.id)->generation(), ~0ull / 2);
+  // An acknowledgement of what is yet to come is not believed.
+  node::FromProxy ack;
+  ack.mutable_pod_ack()->set_id(old.pod(first.id)->id());
+  ack.mutable_pod_ack()->set_generation(~0ull);
+  old.send(ack);
+  // Its successor is younger, whatever it said of itself.
+  FakeProxy::Script honest;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  honest.started_unix_ms =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+  FakeProxy young(proxy_socket(), std::move(honest));
+  ASSERT_TRUE(young.serves());
+  EXPECT_TRUE(old.told_to_drain());
+  EXPECT_FALSE(young.told_to_drain(std::chrono::milliseconds(100)));
+}
+
 TEST_F(AgentTest, RefusesCertificatesForIdentitiesThatAreNotHere) {
   start();
   FakeProxy proxy(proxy_socket());

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "agent/cni/request.h"
+#include "agent/log_budget.h"
 #include "agent/proxy_link/message.h"
 #include "api/node.pb.h"
 
@@ -78,6 +79,8 @@ TEST(CniAnswer, TellsWhatMayBeTriedAgain) {
   EXPECT_EQ(explain_failure(make_errno(EADDRINUSE)).code, CniCode::port_taken);
   EXPECT_EQ(explain_failure(make_error(Errc::exhausted)).code, CniCode::too_many_pods);
   EXPECT_EQ(explain_failure(make_error(Errc::unsupported)).code, CniCode::not_captured);
+  EXPECT_EQ(explain_failure(make_errno(EAGAIN)).code, CniCode::try_again)
+      << "fork(2) at the limit of processes";
   for (const int code : {EMFILE, ENOSPC, EADDRINUSE, EPERM}) {
     EXPECT_FALSE(explain_failure(make_errno(code)).details.empty());
   }
@@ -103,6 +106,55 @@ TEST(ProxyMessage, OfAnUnknownKindIsToldFromAMalformedOne) {
   const auto broken = decode_from_proxy("\xff\xff", 0, out);
   ASSERT_FALSE(broken);
   EXPECT_EQ(broken.error().code, make_error_code(Errc::invalid_argument));
+}
+
+TEST(ProxyMessage, GivesBackOnlyPodsThatCanBeRecorded) {
+  const auto problem_of = [](const std::function<void(node::Pod&)>& spoil) {
+    node::FromProxy message;
+    node::Pod& pod = *message.mutable_held()->mutable_pod();
+    pod.set_id(1);
+    pod.set_netns_cookie(1);
+    pod.set_namespace_("shop");
+    pod.set_name("web");
+    pod.set_outbound_port(4140);
+    pod.set_inbound_port(4143);
+    spoil(pod);
+    node::FromProxy out;
+    const auto read = decode_from_proxy(message.SerializeAsString(), 2, out);
+    return read ? std::string() : read.error().message();
+  };
+  EXPECT_EQ(problem_of([](node::Pod&) {}), "");
+  EXPECT_NE(problem_of([](node::Pod& pod) { pod.set_name("a\" error=\"none"); }), "");
+  EXPECT_NE(problem_of([](node::Pod& pod) { pod.set_namespace_("two\nlines"); }), "");
+  EXPECT_NE(problem_of([](node::Pod& pod) { pod.set_uid(std::string(254, 'u')); }), "");
+  EXPECT_NE(problem_of([](node::Pod& pod) { pod.set_inbound_port(65536 + 4143); }), "");
+  EXPECT_NE(problem_of([](node::Pod& pod) {
+              for (int i = 0; i < 2000; ++i) pod.add_ips("10.0.0.1");
+            }),
+            "");
+}
+
+TEST(ProxyMessage, HasNoWordsThatLookLikeTheAgentsOwnInALog) {
+  node::FromProxy message;
+  node::FromProxy out;
+  message.mutable_hello()->set_version("1\nERROR agent: all is lost");
+  ASSERT_TRUE(decode_from_proxy(message.SerializeAsString(), 0, out));
+  EXPECT_EQ(out.hello().version(), "1?ERROR agent: all is lost");
+  message.mutable_pod_ack()->set_error(std::string(2000, 'x') + "\"");
+  ASSERT_TRUE(decode_from_proxy(message.SerializeAsString(), 0, out));
+  EXPECT_EQ(out.pod_ack().error(), std::string(1024, 'x'));
+  message.mutable_certify_request()->set_identity("a\nb");
+  message.mutable_certify_request()->set_csr("x");
+  EXPECT_FALSE(decode_from_proxy(message.SerializeAsString(), 0, out));
+}
+
+TEST(LogBudget, IsSpentAndComesBack) {
+  LogBudget budget;
+  LogBudget::Time now{std::chrono::hours(1)};
+  std::uint32_t written = 0;
+  for (int i = 0; i < 1000; ++i) written += budget.take(now) ? 1 : 0;
+  EXPECT_EQ(written, LogBudget::lines);
+  EXPECT_TRUE(budget.take(now + LogBudget::period));
 }
 
 TEST(ProxyMessage, IsBounded) {

@@ -57,6 +57,19 @@ TEST(PodSpec, JoinsAddressesFromEverywhereWithoutThoseThatNameNoPod) {
   EXPECT_TRUE(spec.has_ipv6());
 }
 
+TEST(PodSpec, IsNotMadeTooLargeToBeToldByItsLabels) {
+  auto from = facts();
+  from.source.emplace();
+  for (int i = 1000; i < 4000; ++i) from.source->labels["label-" + std::to_string(i)] = std::string(60, 'x');
+  const auto spec = describe(from, {});
+  std::size_t bytes = 0;
+  for (const auto& [key, value] : spec.labels) bytes += key.size() + value.size();
+  EXPECT_GT(bytes, 8'000u);
+  EXPECT_LE(bytes, 16u * 1024);
+  ASSERT_EQ(spec.settings.complaints.size(), 1u);
+  EXPECT_NE(spec.settings.complaints[0].find("labels exceed"), std::string::npos);
+}
+
 TEST(PodSpec, WithoutAnyAddressIsNotMeshedAndSaysWhy) {
   auto bare = facts();
   bare.attachments.clear();
