@@ -5,6 +5,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <random>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -45,6 +47,10 @@ class Enrolment final : private Reconciler::Effects {
     std::uint64_t released = 0;
     std::uint64_t repaired = 0;   // found incomplete and put right
     std::uint64_t abandoned = 0;  // released because the netns was dead and no DEL came
+    // Looks at pods' nat rules: nothing changed since the last, changed but still right, repaired.
+    std::uint64_t rules_unchanged = 0;
+    std::uint64_t rules_intact = 0;
+    std::uint64_t rules_repaired = 0;
   };
 
   explicit Enrolment(Parts parts);
@@ -84,6 +90,7 @@ class Enrolment final : private Reconciler::Effects {
     std::chrono::steady_clock::time_point gone_from_source{};
     Backoff backoff{{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000), 0.1}};
     std::chrono::steady_clock::time_point retry_at{};
+    std::optional<std::uint32_t> rules_stamp;  // Redirect::stamp() when the rules were last found right
   };
   struct WaitingForSource;
 
@@ -132,6 +139,10 @@ class Enrolment final : private Reconciler::Effects {
   void apply_source();
   void retry_failed();
   void sweep();
+  void repair(Sandbox& sandbox, const Error& missing);
+  void look_at_rules();
+  // True: it took a process.
+  bool look_at_rules_of(Sandbox& sandbox);
 
   Loop& loop_;
   Interception& interception_;
@@ -153,6 +164,9 @@ class Enrolment final : private Reconciler::Effects {
   std::unique_ptr<Loop::Handle> source_timer_;
   std::unique_ptr<Loop::Handle> retry_timer_;
   std::unique_ptr<Loop::Handle> sweep_timer_;
+  std::unique_ptr<Loop::Handle> rules_timer_;
+  std::string rules_cursor_;  // container id last looked at
+  std::mt19937 random_{std::random_device{}()};
 };
 
 }  // namespace heddle::agent

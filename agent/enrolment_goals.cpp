@@ -23,6 +23,7 @@ Enrolment::Enrolment(Parts parts)
       reconciler_(*this) {
   retry_timer_ = loop_.every(retry_tick, [this] { retry_failed(); });
   sweep_timer_ = loop_.every(sweep_period, [this] { sweep(); });
+  look_at_rules();
 }
 
 Enrolment::~Enrolment() = default;

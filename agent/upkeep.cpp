@@ -79,16 +79,64 @@ void Enrolment::sweep() {
       continue;
     }
     if (!sandbox.spec.meshed || !sandbox.failure.empty()) continue;
-    // Rules are looked at on CHECK only: that takes a process per pod.
-    if (sandbox.mode == Mode::iptables) continue;
-    if (auto verified = verify(sandbox); !verified) {
-      ++totals_.repaired;
-      spdlog::warn("pod's interception was incomplete and is repaired pod={}/{} missing=\"{}\"",
-                   sandbox.spec.ns, sandbox.spec.name, verified.error().message());
-      doubt(id);
-      converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
-    }
+    if (sandbox.mode == Mode::iptables) continue;  // look_at_rules()
+    if (auto verified = verify(sandbox); !verified) repair(sandbox, verified.error());
   }
+}
+
+void Enrolment::repair(Sandbox& sandbox, const Error& missing) {
+  ++totals_.repaired;
+  spdlog::warn("pod's interception was incomplete and is repaired pod={}/{} missing=\"{}\"", sandbox.spec.ns,
+               sandbox.spec.name, missing.message());
+  const std::string id = sandbox.facts.container_id;
+  doubt(id);
+  converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
+}
+
+// Whoever has CAP_NET_ADMIN in a netns can flush its rules, and no kernel object remembers them. Where the
+// kernel counts changes, each pod is asked for its count every five seconds or so; listing rules takes a
+// process, so a turn does that for two pods at most.
+void Enrolment::look_at_rules() {
+  constexpr std::uint32_t turns_per_round = 5;
+  constexpr int processes_per_turn = 2;
+  std::uniform_int_distribution<int> turn_ms(800, 1200);  // agents of many nodes shall not march in step
+  rules_timer_ = loop_.after(std::chrono::milliseconds(turn_ms(random_)), [this] { look_at_rules(); });
+  if (!recovered_) return;
+  std::vector<std::string> ids;
+  for (const auto& [id, sandbox] : registry_.all()) {
+    const bool by_rules = sandbox.spec.meshed && sandbox.mode == Mode::iptables;
+    if (by_rules && sandbox.failure.empty() && !reconciler_.busy(id) && !upkeep_[id].releasing)
+      ids.push_back(id);
+  }
+  // On from where the last turn ended, and around.
+  std::rotate(ids.begin(), std::upper_bound(ids.begin(), ids.end(), rules_cursor_), ids.end());
+  ids.resize((ids.size() + turns_per_round - 1) / turns_per_round);
+  int processes = 0;
+  for (const auto& id : ids) {
+    rules_cursor_ = id;
+    if (look_at_rules_of(*registry_.find(id)) && ++processes == processes_per_turn) return;
+  }
+}
+
+bool Enrolment::look_at_rules_of(Sandbox& sandbox) {
+  auto redirect = interception_.redirect();
+  const auto netns = netns_of(sandbox);
+  if (!redirect || !netns) return false;  // the sweep and the next converge() tell
+  Upkeep& upkeep = upkeep_[sandbox.facts.container_id];
+  const auto stamp = (*redirect)->stamp(*netns);  // before looking: a change meanwhile is seen next time
+  if (stamp && upkeep.rules_stamp == *stamp) {
+    ++totals_.rules_unchanged;
+    return false;
+  }
+  if (auto verified = verify(sandbox); !verified) {
+    ++totals_.rules_repaired;
+    upkeep.rules_stamp.reset();
+    repair(sandbox, verified.error());
+    return true;
+  }
+  ++totals_.rules_intact;
+  upkeep.rules_stamp = stamp ? std::optional(*stamp) : std::nullopt;
+  return true;
 }
 
 void Enrolment::release_all(std::function<void()> done) {

@@ -37,6 +37,11 @@ void AdminPages::pod_metrics(MetricsText& text) {
   text.sample({}, totals.abandoned);
   text.family("heddle_agent_repairs_total", "counter", "Pods whose interception was found incomplete.");
   text.sample({}, totals.repaired);
+  text.family("heddle_agent_rule_checks_total", "counter",
+              "Looks at the nat rules of pods: unchanged since the last, intact after a change, repaired.");
+  text.sample({{"result", "unchanged"}}, totals.rules_unchanged);
+  text.sample({{"result", "intact"}}, totals.rules_intact);
+  text.sample({{"result", "repaired"}}, totals.rules_repaired);
   text.family("heddle_agent_cni_requests_total", "counter",
               "CNI commands answered, by command and code (0: done).");
   for (const auto& [key, count] : cni_) {

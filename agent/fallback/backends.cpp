@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <vector>
 
 #include "agent/fallback/netns_child.h"
 #include "base/io/file.h"
@@ -65,16 +66,6 @@ Result<> restore(const Family& family, RedirectBackend backend, const std::strin
   return {};
 }
 
-Result<> install_iptables(RedirectBackend backend, const RedirectRules& rules) {
-  for (const auto& family : families) {
-    if (family.v6 && !kernel_has_ipv6()) continue;
-    const auto present = saved(family, backend);
-    if (!present) return present.error();
-    if (auto ok = restore(family, backend, iptables_script(rules, family.v6, *present)); !ok) return ok;
-  }
-  return {};
-}
-
 Result<> verify_iptables(RedirectBackend backend, const RedirectRules& rules) {
   for (const auto& family : families) {
     if (family.v6 && !kernel_has_ipv6()) continue;
@@ -107,12 +98,60 @@ Result<> remove_iptables(const Family& family, RedirectBackend backend) {
   return deleted ? Result<>{} : Result<>(deleted.error());
 }
 
-}  // namespace
+// A family whose rules cannot be had takes back those of the other one, unless they were there before: then a
+// pod is redirected by them, and stays so.
+Result<> install_iptables(RedirectBackend backend, const RedirectRules& rules) {
+  std::vector<const Family*> fresh;
+  const auto give_up = [&](const Error& error) {
+    for (const auto* family : fresh) (void)remove_iptables(*family, backend).has_value();
+    return Result<>(error);
+  };
+  for (const auto& family : families) {
+    if (family.v6 && !kernel_has_ipv6()) continue;
+    const auto present = saved(family, backend);
+    if (!present) return give_up(present.error());
+    if (auto ok = restore(family, backend, iptables_script(rules, family.v6, *present)); !ok)
+      return give_up(ok.error());
+    if (iptables_removal_script(*present).empty()) fresh.push_back(&family);
+  }
+  return {};
+}
 
-Result<> install_rules(RedirectBackend backend, const RedirectRules& rules) {
+Result<> remove_nftables() {
+  const std::string table(nft_table);
+  if (!run_nft("list table " + table)) return {};
+  const auto deleted = run_nft("delete table " + table);
+  return deleted ? Result<>{} : Result<>(deleted.error());
+}
+
+Result<> remove_rules_of(RedirectBackend backend) {
+  if (backend == RedirectBackend::nftables) return remove_nftables();
+  for (const auto& family : families) {
+    if (auto ok = remove_iptables(family, backend); !ok) return ok;
+  }
+  return {};
+}
+
+Result<> install_with(RedirectBackend backend, const RedirectRules& rules) {
   if (backend != RedirectBackend::nftables) return install_iptables(backend, rules);
   const auto done = run_nft(nft_script(rules));
   return done ? Result<>{} : Result<>(done.error());
+}
+
+constexpr RedirectBackend backends[] = {RedirectBackend::nftables, RedirectBackend::iptables_nft,
+                                        RedirectBackend::iptables_legacy};
+
+}  // namespace
+
+Result<> install_rules(RedirectBackend backend, const RedirectRules& rules) {
+  if (auto ok = install_with(backend, rules); !ok) return ok;
+  // An earlier agent may have used another backend: its rules would tell the mesh's sockets by what they
+  // were.
+  for (const auto other : backends) {
+    if (other == backend) continue;
+    if (auto ok = remove_rules_of(other); !ok) return ok;
+  }
+  return {};
 }
 
 Result<> verify_rules(RedirectBackend backend, const RedirectRules& rules) {
@@ -123,15 +162,8 @@ Result<> verify_rules(RedirectBackend backend, const RedirectRules& rules) {
 }
 
 Result<> remove_rules() {
-  const std::string table(nft_table);
-  if (run_nft("list table " + table)) {
-    const auto deleted = run_nft("delete table " + table);
-    if (!deleted) return deleted.error();
-  }
-  for (const auto backend : {RedirectBackend::iptables_nft, RedirectBackend::iptables_legacy}) {
-    for (const auto& family : families) {
-      if (auto ok = remove_iptables(family, backend); !ok) return ok;
-    }
+  for (const auto backend : backends) {
+    if (auto ok = remove_rules_of(backend); !ok) return ok;
   }
   return {};
 }

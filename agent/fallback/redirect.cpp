@@ -6,6 +6,7 @@
 #include "agent/fallback/backends.h"
 #include "agent/fallback/netns_child.h"
 #include "agent/fallback/rules.h"
+#include "agent/fallback/ruleset_generation.h"
 
 namespace heddle::agent {
 namespace {
@@ -107,6 +108,12 @@ Result<> Redirect::remove(int netns_fd) {
       },
       limit);
   return done ? Result<>{} : Result<>(done.error());
+}
+
+Result<std::uint32_t> Redirect::stamp(int netns_fd) const {
+  if (backend_ == RedirectBackend::iptables_legacy)
+    return make_error(Errc::unsupported, "iptables-legacy does not count its changes");
+  return ruleset_generation(netns_fd);
 }
 
 Result<> Redirect::verify(const InterceptedPod& pod, int netns_fd) const {

@@ -32,12 +32,16 @@ class Redirect {
   // The same for one backend.
   static Result<Redirect> probe(const Options& options, RedirectBackend backend);
 
-  // Programs the rules in one transaction: idempotent, replaces an earlier set. IPv4 and IPv6.
+  // Programs the rules, in one transaction per address family: idempotent, replaces an earlier set, whichever
+  // backend made it. A failure leaves no half of a set where there was none.
   Result<> install(const InterceptedPod& pod, int netns_fd);
   // Removes every rule, chain and table that install() made, by any backend. Idempotent.
   Result<> remove(int netns_fd);
   // CHECK.
   Result<> verify(const InterceptedPod& pod, int netns_fd) const;
+  // A number that is another one after any change of the netns' rules. Errc::unsupported with
+  // iptables-legacy, whose rules can only be listed.
+  Result<std::uint32_t> stamp(int netns_fd) const;
   RedirectBackend backend() const { return backend_; }
   // Whether mesh sockets are told by their cgroup, which no pod can forge; otherwise by the mark.
   bool by_cgroup() const { return by_cgroup_; }

@@ -92,6 +92,12 @@ bool declares(const std::vector<std::string>& lines, const std::string& chain) {
                      [&](const std::string& line) { return line.starts_with(":" + chain + " "); });
 }
 
+// A line of an nft listing that says nothing but that there are base chains that accept.
+bool is_frame(const std::string& line) {
+  return line.empty() || line == "}" || line.starts_with("table ") || line.starts_with("chain ") ||
+         (line.starts_with("type ") && line.ends_with("policy accept;"));
+}
+
 }  // namespace
 
 bool can_match_cgroup(std::string_view mesh_cgroup) {
@@ -134,9 +140,9 @@ std::string nft_script(const RedirectRules& rules) {
 
 bool nft_lists(const RedirectRules& rules, std::string_view listing) {
   std::vector<std::string> listed;
+  // Whatever is neither the frame nor a rule of ours is somebody's change: another rule, a table set dormant.
   for (auto& line : lines_of(listing)) {
-    if (line.ends_with(" return") || line.find(" redirect to ") != std::string::npos)
-      listed.push_back(std::move(line));
+    if (!is_frame(line)) listed.push_back(std::move(line));
   }
   auto expected = nft_rules(rules, true);
   const auto outbound = nft_rules(rules, false);
@@ -200,13 +206,8 @@ bool iptables_lists(const RedirectRules& rules, bool v6, std::string_view saved)
 }
 
 bool nft_table_is_empty(std::string_view listing) {
-  for (const auto& line : lines_of(listing)) {
-    const bool frame =
-        line.empty() || line == "}" || line.starts_with("table ") || line.starts_with("chain ");
-    const bool base = line.starts_with("type ") && line.ends_with("policy accept;");
-    if (!frame && !base) return false;
-  }
-  return true;
+  const auto lines = lines_of(listing);
+  return std::all_of(lines.begin(), lines.end(), is_frame);
 }
 
 }  // namespace heddle::agent

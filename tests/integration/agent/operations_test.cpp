@@ -128,6 +128,36 @@ TEST_F(AgentTest, RedirectsWithRulesWhenToldTo) {
   EXPECT_EQ(test::connect_to(direct, there), -ECONNREFUSED) << "DEL took the rules away";
 }
 
+TEST_F(AgentTest, PutsBackRulesThatSomebodyFlushed) {
+  start({"--interception", "iptables"});
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  const TestPod pod = make_wired_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(proxy.has_pod(pod.id));
+  const auto counted = [&](const std::string& result) {
+    const std::string name = "heddle_agent_rule_checks_total{result=\"" + result + "\"} ";
+    const std::string metrics = get(run_, "/metrics");
+    const auto at = metrics.find(name);
+    return at == std::string::npos ? -1 : std::stoi(metrics.substr(at + name.size()));
+  };
+  const std::chrono::milliseconds limit(15'000);
+  ASSERT_TRUE(test::eventually([&] { return counted("unchanged") >= 2; }, limit)) << get(run_, "/metrics");
+  EXPECT_EQ(counted("intact"), 1) << "rules that nobody touched are listed once";
+  test::must_run_in(pod.netns.get(), "nft flush ruleset");
+  EXPECT_EQ(check(pod).code(), 104u);
+  EXPECT_TRUE(test::eventually([&] { return check(pod).code() == 0; }, limit)) << check(pod).msg();
+  EXPECT_TRUE(has(log(), "missing=\"the pod's nftables rules are not those")) << log();
+  EXPECT_EQ(counted("repaired"), 1);
+  EXPECT_TRUE(has(get(run_, "/metrics"), "heddle_agent_repairs_total 1\n"));
+  const test::SocketMaker app(cgroup_.child("pod"), pod.netns.get());
+  Fd client = app.make(AF_INET);
+  const std::string there = pod.ip.substr(0, pod.ip.rfind('.')) + ".1:8080";
+  ASSERT_EQ(test::connect_to(client, there), 0);
+  Fd listener(::dup(proxy.listener(pod.id, false)));
+  EXPECT_TRUE(test::accept_from(listener));
+}
+
 TEST_F(AgentTest, MovesRunningPodsWhenTheInterceptionIsChanged) {
   start();
   FakeProxy first(proxy_socket());

@@ -215,6 +215,50 @@ TEST_P(RedirectTest, VerifiesExactlyItsOwnRules) {
   EXPECT_FALSE(redirect_->verify(pod_, pod_netns_.get()));
 }
 
+TEST_P(RedirectTest, TellsByANumberThatRulesWereChanged) {
+  install();
+  const auto before = redirect_->stamp(pod_netns_.get());
+  if (GetParam().backend == RedirectBackend::iptables_legacy) {
+    EXPECT_FALSE(before);
+    return;
+  }
+  ASSERT_TRUE(before) << before.error().message();
+  ASSERT_TRUE(redirect_->verify(pod_, pod_netns_.get()));
+  EXPECT_EQ(*redirect_->stamp(pod_netns_.get()), *before) << "looking is no change";
+  must_run_in(pod_netns_.get(), "nft flush ruleset");
+  EXPECT_NE(*redirect_->stamp(pod_netns_.get()), *before);
+  EXPECT_FALSE(redirect_->verify(pod_, pod_netns_.get()));
+}
+
+TEST_P(RedirectTest, ReplacesTheRulesOfAnotherBackend) {
+  for (const auto backend :
+       {RedirectBackend::nftables, RedirectBackend::iptables_nft, RedirectBackend::iptables_legacy}) {
+    Redirect::Options options;
+    options.mark = secret_mark + 1;  // an earlier agent's
+    auto other = Redirect::probe(options, backend);
+    ASSERT_TRUE(other) << other.error().message();
+    ASSERT_TRUE(other->install(pod_, pod_netns_.get()));
+  }
+  install();
+  EXPECT_EQ(ruleset().find("51ec3e8"), std::string::npos) << ruleset();
+  const Fd server = neighbour_->make(AF_INET6);
+  listen_on(server, "[::]:9005");
+  expect_direct(brokered(AF_INET), "10.78.0.1:9005", server);
+}
+
+TEST_P(RedirectTest, LeavesNoHalfOfASetWhenAFamilyFails) {
+  auto broken = pod_;
+  broken.skip_cidrs = {Cidr{IpAddress::parse("fd00::").value(), 200}};  // no kernel takes that
+  EXPECT_FALSE(redirect_->install(broken, pod_netns_.get()));
+  expect_redirected(*app_, AF_INET, "10.96.0.10:80", outbound_);
+  expect_redirected(*app_, AF_INET6, "[fd99::10]:443", outbound_);
+  ASSERT_TRUE(redirect_->remove(pod_netns_.get()));
+  EXPECT_FALSE(redirect_->install(broken, pod_netns_.get()));
+  const std::string left = ruleset();
+  EXPECT_EQ(left.find("4140"), std::string::npos) << left;
+  EXPECT_EQ(left.find("HEDDLE"), std::string::npos) << left;
+}
+
 TEST_P(RedirectTest, LeavesNothingBehind) {
   install();
   ASSERT_TRUE(redirect_->remove(pod_netns_.get()));

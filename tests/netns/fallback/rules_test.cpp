@@ -46,12 +46,27 @@ TEST(NftRules, ReplaceTheTableInOneTransaction) {
               HasSubstr("add table inet heddle\ndelete table inet heddle\ntable inet heddle {"));
 }
 
+// What the script makes, as it is listed.
+std::string listing_of(const RedirectRules& rules) {
+  const auto script = nft_script(rules);
+  return script.substr(script.find("\ntable ") + 1);
+}
+
 TEST(NftRules, AreRecognisedInAListingAndNoOthers) {
-  EXPECT_TRUE(nft_lists(example(), nft_script(example())));
+  EXPECT_TRUE(nft_lists(example(), listing_of(example())));
   auto other = example();
   other.pod.skip_inbound_ports.clear();
-  EXPECT_FALSE(nft_lists(other, nft_script(example())));
+  EXPECT_FALSE(nft_lists(other, listing_of(example())));
   EXPECT_FALSE(nft_lists(example(), ""));
+}
+
+TEST(NftRules, AreNotRecognisedWhereSomebodyLetsTrafficPassThem) {
+  const std::string ours = listing_of(example());
+  for (const char* foreign : {"tcp dport 80 accept", "flags dormant"}) {
+    auto changed = ours;
+    changed.insert(changed.find("{\n") + 2, std::string("\t") + foreign + "\n");
+    EXPECT_FALSE(nft_lists(example(), changed)) << changed;
+  }
 }
 
 TEST(IptablesRules, AreSplitByFamily) {
