@@ -13,6 +13,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <memory>
 
 #include "base/io/file.h"
@@ -68,17 +69,65 @@ Result<ConfFile> read_conf(const std::string& path) {
   return out;
 }
 
-Result<> replace_conf(const ConfFile& file, std::string_view text) {
+namespace {
+
+Error busy(const std::string& path) {
+  return make_error(Errc::unavailable, path + " is being rewritten by another program; try again");
+}
+
+// File systems without RENAME_EXCHANGE: the moment between looking and renaming is as short as it can be.
+Result<> replace_by_looking(const ConfFile& file, const std::string& fresh) {
   const auto now = read_file(file.path, max_conflist_bytes);
-  if (!now) return now.error();
-  if (*now != file.text) {
-    return make_error(Errc::unavailable, file.path + " is being rewritten by another program; try again");
+  if (!now || *now != file.text) {
+    ::unlink(fresh.c_str());
+    return now ? busy(file.path) : now.error();
   }
-  return write_file_atomically(file.path, text, file.mode);
+  return rename_file(fresh, file.path);
+}
+
+bool exchange(const std::string& a, const std::string& b) {
+  return ::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0;
+}
+
+}  // namespace
+
+// What comes out of the exchange tells whether anybody was quicker; what was not ours to replace is put back.
+Result<> replace_conf(const ConfFile& file, std::string_view text) {
+  const std::string fresh = file.path + std::string(new_suffix);
+  if (auto written = write_file_atomically(fresh, text, file.mode); !written) return written;
+  if (!exchange(fresh, file.path)) {
+    if (errno == EINVAL || errno == ENOSYS) return replace_by_looking(file, fresh);
+    const Error error = make_errno(errno, "cannot replace " + file.path);
+    ::unlink(fresh.c_str());
+    return error;
+  }
+  auto out = read_file(fresh, max_conflist_bytes);
+  if (out && *out == file.text) return remove_file(fresh);
+  std::string placed(text);  // by us, last
+  for (int attempts = 16; attempts > 0; --attempts) {
+    const std::string back = out ? *out : std::string();
+    if (!exchange(fresh, file.path)) break;
+    out = read_file(fresh, max_conflist_bytes);
+    if (!out || *out == placed) break;
+    placed = back;  // and yet somebody was quicker
+  }
+  ::unlink(fresh.c_str());
+  return busy(file.path);
 }
 
 bool exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
+}
+
+void remove_leftovers(const std::string& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename();
+    const auto temporary = name.rfind(".tmp.");
+    const bool unfinished = temporary != std::string::npos && name.find("heddle") < temporary &&
+                            name.find_first_not_of("0123456789", temporary + 5) == std::string::npos;
+    if (unfinished || name.ends_with(new_suffix)) ::unlink(entry.path().c_str());
+  }
 }
 
 Result<> remove_file(const std::string& path) {

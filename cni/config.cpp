@@ -19,6 +19,7 @@ constexpr std::string_view annotations_key = "io.kubernetes.cri.pod-annotations"
 constexpr std::string_view attachments_key = "cni.dev/valid-attachments";
 constexpr std::size_t max_annotation_bytes = 64 * 1024;  // all of them; the agent takes messages of 128 KiB
 constexpr std::size_t max_addresses = 64;
+constexpr std::size_t max_name_bytes = 253;  // what the agent takes
 constexpr std::size_t max_attachments = 1024;
 
 Failure wrong(std::string_view key, std::string_view why) {
@@ -62,7 +63,7 @@ bool valid_network_name(std::string_view name) {
   const auto word = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
   };
-  return !name.empty() && name.size() <= 1024 && word(name.front()) &&
+  return !name.empty() && name.size() <= max_name_bytes && word(name.front()) &&
          std::all_of(name.begin(), name.end(),
                      [&](char c) { return word(c) || c == '_' || c == '.' || c == '-'; });
 }
@@ -78,8 +79,10 @@ std::optional<Failure> read_identity(const json::object& object, NetworkConfig& 
   out.version = *parsed;
   if (auto failed = read_string(object, "name", out.name)) return failed;
   if (!valid_network_name(out.name)) {
-    return wrong(
-        "name", "a network's name is required, starts with a letter or digit and holds only those and . _ -");
+    return wrong("name",
+                 "a network's name is required, has at most 253 bytes, starts with a letter or digit and "
+                 "holds only those "
+                 "and . _ -");
   }
   return std::nullopt;
 }
@@ -189,7 +192,7 @@ std::optional<Failure> read_own_keys(const json::object& object, NetworkConfig& 
 
 }  // namespace
 
-Outcome<NetworkConfig> parse_config(std::string_view text) {
+Outcome<NetworkConfig> parse_config(std::string_view text, Command command) {
   if (text.size() > max_config_bytes) {
     return failure(Code::decode, "the network configuration is larger than 1 MiB",
                    "no runtime sends that much");
@@ -199,6 +202,7 @@ Outcome<NetworkConfig> parse_config(std::string_view text) {
   NetworkConfig out;
   if (auto failed = read_identity(*object, out)) return std::move(*failed);
   if (auto failed = read_own_keys(*object, out)) return std::move(*failed);
+  if (command == Command::del) return out;
   if (auto failed = read_prev_result(text, *object, out)) return std::move(*failed);
   if (auto failed = read_annotations(*object, out)) return std::move(*failed);
   if (auto failed = read_attachments(*object, out)) return std::move(*failed);

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cni/environment.h"
 #include "cni/outcome.h"
 #include "cni/version.h"
 
@@ -44,7 +45,8 @@ struct NetworkConfig {
 
 // Code::decode: not JSON; Code::incompatible_version: not one of supported_versions; Code::invalid_config: a
 // key of the wrong type or value. Unknown keys are ignored, as the specification wants.
-Outcome<NetworkConfig> parse_config(std::string_view text);
+// Of a DEL's configuration only what finds the agent is read: nothing else in it may keep a pod from ending.
+Outcome<NetworkConfig> parse_config(std::string_view text, Command command = Command::add);
 
 // "cniVersion" of a VERSION request or of a configuration that is otherwise wrong, for the answer;
 // newest_version when there is none.

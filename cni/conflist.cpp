@@ -86,6 +86,16 @@ std::string space_before(std::string_view text, std::size_t at) {
   return std::string(text.substr(end + 1, at - end - 1));
 }
 
+// The entry with our keys as they shall be; those that somebody added (timeoutMs, say) stay.
+json::object merged(json::object present, std::string_view entry) {
+  boost::system::error_code ec;
+  const json::value wanted = json::parse({entry.data(), entry.size()}, ec);
+  if (ec || !wanted.is_object()) return present;
+  for (const auto& [key, value] : wanted.get_object()) present[key] = value;
+  if (!wanted.get_object().contains("logFile")) present.erase("logFile");
+  return present;
+}
+
 Result<std::string> append_plugin(const List& list, std::string_view entry) {
   const Span last = list.plugins.back();
   std::string out = list.text;
@@ -118,13 +128,12 @@ Result<std::string> add_plugin(std::string_view list, std::string_view entry) {
   if (count == 0) return append_plugin(*parsed, entry);
   if (count == 1 && !parsed->ours.front()) {
     const auto index = std::find(parsed->ours.begin(), parsed->ours.end(), true) - parsed->ours.begin();
-    boost::system::error_code ec;
-    if (parsed->values[static_cast<std::size_t>(index)] == json::parse({entry.data(), entry.size()}, ec)) {
-      return std::string(list);
-    }
+    const json::object& present = parsed->values[static_cast<std::size_t>(index)].get_object();
+    const json::object wanted = merged(present, entry);
+    if (present == wanted) return std::string(list);
     const Span old = parsed->plugins[static_cast<std::size_t>(index)];
     std::string out = parsed->text;
-    out.replace(old.begin, old.end - old.begin, entry);
+    out.replace(old.begin, old.end - old.begin, json::serialize(wanted));
     return out;
   }
   const auto without = remove_plugin(list);

@@ -23,8 +23,8 @@ struct PluginEntry {
 std::string entry_text(const PluginEntry& entry);
 
 // The list with `entry` as its last plugin. A list that has it already stays as it is; one with another
-// version of it gets that replaced in place; one that starts with it (nobody has made an interface yet) gets
-// it moved to the end.
+// version of it gets the keys of `entry` put right in place and keeps further ones; one that starts with it
+// (nobody has made an interface yet) gets it moved to the end.
 Result<std::string> add_plugin(std::string_view list, std::string_view entry);
 
 // The list without heddle's entries; unchanged when there are none.

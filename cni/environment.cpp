@@ -16,7 +16,7 @@ constexpr std::array<std::pair<std::string_view, Command>, 6> commands{{{"ADD", 
                                                                         {"STATUS", Command::status},
                                                                         {"VERSION", Command::version}}};
 
-constexpr std::size_t max_container_id = 1024;    // runtimes use 64; a bound, not a format
+constexpr std::size_t max_container_id = 253;     // runtimes use 64; the agent names files by it
 constexpr std::size_t max_interface_name = 15;    // IFNAMSIZ - 1
 constexpr std::size_t max_kubernetes_name = 253;  // RFC 1123 subdomain, the longest name Kubernetes allows
 constexpr std::size_t max_path = 4096;            // PATH_MAX

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cni/installer.h"
 
+#include <unistd.h>
+
 #include <optional>
 
 #include "base/io/file.h"
@@ -26,7 +28,10 @@ Result<bool> copy_binary(const InstallOptions& options) {
   const auto wanted = read_file(options.binary, max_binary_bytes);
   if (!wanted) return wanted.error();
   const std::string path = binary_path(options);
-  if (const auto present = read_file(path, max_binary_bytes); present && *present == *wanted) return false;
+  remove_leftovers(options.bin_dir);
+  if (const auto present = read_file(path, max_binary_bytes); present && *present == *wanted) {
+    if (::access(path.c_str(), X_OK) == 0) return false;
+  }
   if (auto made = make_directories(options.bin_dir); !made) return made.error();
   if (auto written = write_file_atomically(path, *wanted, 0755); !written) return written.error();
   return true;
@@ -104,7 +109,7 @@ Result<> leave(const InstallOptions& options, const std::string& name) {
       return {};  // broken, but not by us and not about us
     return about(path, present.error());
   }
-  if (!*present) return {};
+  if (!*present) return remove_file(path + std::string(backup_suffix));  // of an uninstall that was killed
   const auto without = remove_plugin(file->text);
   if (!without) return about(path, without.error());
   for (const char* extension : {".conf", ".json"}) {
@@ -126,6 +131,7 @@ Result<> leave(const InstallOptions& options, const std::string& name) {
 Result<InstallReport> install(const InstallOptions& options) {
   const auto lock = lock_folder(options.conf_dir);
   if (!lock) return lock.error();
+  remove_leftovers(options.conf_dir);
   const auto copied = copy_binary(options);  // first: a list must not name a plugin that is not there
   if (!copied) return copied.error();
   const auto names = configuration_names(options.conf_dir);
@@ -153,6 +159,8 @@ Result<InstallReport> install(const InstallOptions& options) {
 Result<> uninstall(const InstallOptions& options) {
   const auto lock = lock_folder(options.conf_dir);
   if (!lock) return lock.error();
+  remove_leftovers(options.conf_dir);
+  if (!options.bin_dir.empty()) remove_leftovers(options.bin_dir);
   const auto names = configuration_names(options.conf_dir);
   if (!names) return names.error();
   std::optional<Error> first_error;

@@ -97,7 +97,7 @@ Answer run_plugin(const Variables& variables, std::string_view config_text,
   const auto environment = parse_environment(variables);
   if (!environment) return failure_answer(environment.error(), version_for_answer(config_text));
   if (environment->command == Command::version) return version_answer(config_text);
-  const auto config = parse_config(config_text);
+  const auto config = parse_config(config_text, environment->command);
   if (!config) return failure_answer(config.error(), version_for_answer(config_text));
   auto outcome = run(*environment, *config, make_exchange);
   log_outcome(*environment, *config, outcome, std::chrono::steady_clock::now() - start);

@@ -123,6 +123,18 @@ TEST(Config, RefusesMalformedInputWithTheSpecificationsCodes) {
   }
 }
 
+TEST(Config, OfADelIsNotRefusedForWhatADelDoesNotNeed) {
+  for (const char* broken :
+       {R"("prevResult":{"ips":[{"address":"nonsense"}]})", R"("prevResult":[])", R"("runtimeConfig":[])",
+        R"("runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"linkerd.io/inject":true}})",
+        R"("cni.dev/valid-attachments":7)"}) {
+    EXPECT_FALSE(parse_config(with(broken)));
+    const auto config = parse_config(with(broken), Command::del);
+    EXPECT_TRUE(config) << broken << ": the pod would stay Terminating";
+  }
+  EXPECT_FALSE(parse_config(with(R"("runDir":7)"), Command::del)) << "no agent to be found by that";
+}
+
 TEST(Config, AnswersInTheVersionThatWasAskedIn) {
   EXPECT_EQ(version_for_answer(R"({"cniVersion":"0.4.0"})"), "0.4.0");
   EXPECT_EQ(version_for_answer(R"({"cniVersion":"9.0.0"})"), "1.1.0");

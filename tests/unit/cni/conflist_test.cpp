@@ -74,6 +74,19 @@ TEST(Conflist, ReplacesAnOlderEntryInPlace) {
   EXPECT_NE(added->find("runDir"), std::string::npos);
 }
 
+TEST(Conflist, KeepsTheKeysThatSomebodyAddedToTheEntry) {
+  const std::string edited =
+      R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge"},{"timeoutMs":20000,"type":"heddle-cni"}]})";
+  const auto added = add_plugin(edited, entry_text({}));
+  ASSERT_TRUE(added);
+  EXPECT_NE(added->find(R"("timeoutMs":20000)"), std::string::npos) << *added;
+  EXPECT_NE(added->find("runDir"), std::string::npos);
+  EXPECT_EQ(*add_plugin(*added, entry_text({})), *added) << "with --watch it would be rewritten for ever";
+  const auto logged = add_plugin(*added, entry_text({"/other", "/log"}));
+  EXPECT_NE(logged->find("/other"), std::string::npos);
+  EXPECT_EQ(add_plugin(*logged, entry_text({}))->find("logFile"), std::string::npos) << "one of our own keys";
+}
+
 TEST(Conflist, MovesAnEntryThatIsFirstAndMergesSeveral) {
   for (
       const char* old :

@@ -12,8 +12,10 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
+#include "base/io/file.h"
 #include "cni/conf_folder.h"
 
 namespace heddle::cni {
@@ -244,6 +246,51 @@ TEST_F(InstallerTest, NoticesThatAFileChangedWhileItWasEdited) {
   const auto replaced = replace_conf(*file, "lost update");
   ASSERT_FALSE(replaced);
   EXPECT_EQ(read(conf("10-main.conflist")), main_conf);
+}
+
+TEST_F(InstallerTest, NeverUndoesARewriteOfTheSameMoment) {
+  const std::string path = conf("10-main.conflist").string();
+  for (int round = 0; round < 100; ++round) {
+    const std::string old_text = "old " + std::to_string(round);
+    const std::string new_text = "new " + std::to_string(round);
+    write(path, old_text);
+    const auto file = read_conf(path);
+    ASSERT_TRUE(file);
+    std::thread other([&] { EXPECT_TRUE(write_file_atomically(path, new_text, 0644)); });
+    (void)replace_conf(*file, old_text + " with heddle").has_value();
+    other.join();
+    ASSERT_EQ(read(path), new_text) << "round " << round;
+  }
+  EXPECT_EQ(names(), (std::vector<std::string>{"10-main.conflist"}));
+}
+
+TEST_F(InstallerTest, ClearsAwayWhatAKilledInstallerLeft) {
+  write(conf("10-main.conflist"), main_list);
+  write(conf("10-main.conflist.heddle-new"), "half");
+  write(conf("10-main.conflist.heddle-backup.tmp.4711"), "half");
+  write(conf("10-main.conflist.tmp.4711"), "somebody else's");
+  fs::create_directories(root_ / "bin");
+  write(root_ / "bin/heddle-cni.tmp.4711", "half a binary");
+  write(root_ / "bin/bridge.tmp.1", "somebody else's");
+  ASSERT_TRUE(install(options_));
+  EXPECT_THAT(names(), testing::UnorderedElementsAre("10-main.conflist", "10-main.conflist.heddle-backup",
+                                                     "10-main.conflist.tmp.4711"));
+  EXPECT_FALSE(fs::exists(root_ / "bin/heddle-cni.tmp.4711"));
+  EXPECT_TRUE(fs::exists(root_ / "bin/bridge.tmp.1"));
+  // Killed between the list and its backup.
+  write(conf("10-main.conflist"), main_list);
+  ASSERT_TRUE(uninstall(options_));
+  EXPECT_THAT(names(), testing::UnorderedElementsAre("10-main.conflist", "10-main.conflist.tmp.4711"));
+}
+
+TEST_F(InstallerTest, MakesABinaryThatCannotBeRunRunnable) {
+  write(conf("10-main.conflist"), main_list);
+  ASSERT_TRUE(install(options_));
+  ::chmod((root_ / "bin/heddle-cni").c_str(), 0644);
+  const auto report = install(options_);
+  ASSERT_TRUE(report);
+  EXPECT_TRUE(report->binary_changed);
+  EXPECT_EQ(mode(root_ / "bin/heddle-cni"), 0755u);
 }
 
 }  // namespace
