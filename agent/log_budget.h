@@ -22,7 +22,6 @@ class LogBudget {
     }
     return taken_ < lines && ++taken_ > 0;
   }
-  bool take() { return take(std::chrono::steady_clock::now()); }
 
  private:
   Time begun_{};

@@ -12,7 +12,6 @@ namespace heddle::cni {
 enum class Code : unsigned {
   ok = 0,
   incompatible_version = 1,
-  unsupported_field = 2,
   unknown_container = 3,
   invalid_environment = 4,
   io = 5,

@@ -39,7 +39,6 @@ enum class CniCode : std::uint32_t {
   decode_failure = 6,
   try_again = 11,
   not_available = 50,
-  not_available_limited = 51,
   not_captured = 100,  // interception cannot be set up for this pod
   port_taken = 101,    // something listens on heddle's ports in the pod's netns
   too_many_pods = 102,

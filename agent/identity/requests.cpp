@@ -43,7 +43,7 @@ void CertificateRequests::request(std::uint32_t pod_id, const std::string& ident
   outstanding_.emplace(id, std::move(made));
   if (!allowed_(pod_id, identity)) {
     ++totals_.refused;
-    if (log_.take())
+    if (log_.take(std::chrono::steady_clock::now()))
       spdlog::warn("certificate refused identity={} pod_id={} reason=\"no meshed pod of this node has it\"",
                    identity, pod_id);
     fail(id, "no meshed pod of this node has the identity " + identity);
@@ -107,10 +107,11 @@ void CertificateRequests::answered(std::uint64_t id, const Result<IssuedCertific
     request.timer = loop_.after(request.backoff.next(), [this, id] { attempt(id); });
     return;
   }
-  spdlog::error(
-      "certificate not issued identity={} error=\"{}\" next=\"check --token-file, --trust-anchors and "
-      "control's log\"",
-      request.identity, error.message());
+  if (log_.take(std::chrono::steady_clock::now()))
+    spdlog::error(
+        "certificate not issued identity={} error=\"{}\" next=\"check --token-file, --trust-anchors and "
+        "control's log\"",
+        request.identity, error.message());
   fail(id, error.message());
 }
 

@@ -102,7 +102,7 @@ void ProxyLinks::on_message(std::uint64_t id, UnixMessage message) {
   if (!result) {
     ++totals_.malformed;
     const bool unknown = result.error().code == make_error_code(Errc::unsupported);
-    if (link->log.take()) {
+    if (link->log.take(std::chrono::steady_clock::now())) {
       spdlog::warn("message from proxy ignored link={} pid={} reason=\"{}\"", id, link->pid,
                    result.error().message());
     }

@@ -153,7 +153,7 @@ void ProxyLinks::on_ack(Link& link, std::uint32_t pod_id, std::uint64_t generati
   auto& told = link.told[pod_id];
   if (!error.empty()) {
     ++totals_.ack_errors;
-    if (link.log.take()) {
+    if (link.log.take(std::chrono::steady_clock::now())) {
       spdlog::error("proxy cannot serve a pod link={} pod_id={} error=\"{}\" next=\"offered again in {} s\"",
                     link.id, pod_id, error,
                     options_.retry_unacknowledged.count() / 1000 * std::min(told.tries, 12u));
@@ -180,7 +180,7 @@ void ProxyLinks::enqueue_sockets(Link& link, std::uint32_t pod_id, bool ipv6, st
   });
   if (!taken) {
     ++totals_.socket_errors;
-    if (!link.log.take()) return;
+    if (!link.log.take(std::chrono::steady_clock::now())) return;
     spdlog::warn("socket request dropped link={} pod_id={} reason=\"the proxy does not read\"", link.id,
                  pod_id);
   }
