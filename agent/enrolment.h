@@ -129,6 +129,8 @@ class Enrolment final : private Reconciler::Effects {
 
   void take_over(Sandbox saved);
   bool is_alive(Sandbox& sandbox);
+  bool is_alive_unseen(const Sandbox& sandbox);
+  bool is_gone_from_source(const Sandbox& sandbox) const;
   bool is_redirected(std::uint64_t cookie) const;
   bool rebuild(std::uint64_t cookie, const node::Pod& pod, int listener);
   void remove_orphans(bool lost);

@@ -27,6 +27,14 @@ std::uint64_t netns_inode(int fd) {
   return ::fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
+bool is_removed(const std::string& path) {
+  if (path.starts_with("/proc/")) return true;  // of a process that ended, or closed it
+  struct stat status{};
+  if (::stat(path.c_str(), &status) == 0 || errno != ENOENT) return false;
+  const std::string folder = path.substr(0, path.rfind('/'));
+  return ::stat(folder.c_str(), &status) == 0;
+}
+
 std::unordered_set<std::uint64_t> inhabited_netns() {
   std::unordered_set<std::uint64_t> out;
   DIR* folder = ::opendir("/proc");

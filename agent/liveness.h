@@ -16,6 +16,10 @@ namespace heddle::agent {
 std::uint64_t netns_inode(const std::string& path);
 std::uint64_t netns_inode(int fd);
 
+// Where no netns was found: its file was removed, as runtimes do with a netns. A folder that is not there, or
+// a file that is no netns, say only that the path cannot be seen from here (a mount that did not come along).
+bool is_removed(const std::string& path);
+
 // Inodes of the network namespaces of all processes this process can see (/proc).
 std::unordered_set<std::uint64_t> inhabited_netns();
 

@@ -47,23 +47,40 @@ void Enrolment::retry_failed() {
   }
 }
 
-// The runtime's path is gone and nobody lives in the netns: only heddle's own descriptors keep it.
+// Dead: the runtime's path is gone and nobody lives in the netns; only heddle's own descriptors keep it. In
+// doubt it is alive: releasing a running pod would let it pass around the mesh.
 bool Enrolment::is_alive(Sandbox& sandbox) {
   const HeldSockets* held = escrow_.find(sandbox.facts.container_id);
-  if (held == nullptr || !held->netns) {
-    if (!sandbox.path_reachable && !sandbox.pinned) return true;  // it cannot be known
-    auto netns = open_netns(sandbox.pinned ? pin_path(sandbox) : sandbox.facts.netns_path);
-    if (!netns) return false;
-    const auto cookie = netns_cookie(netns->get());
-    return cookie && *cookie == sandbox.facts.netns_cookie;
-  }
+  if (held == nullptr || !held->netns) return is_alive_unseen(sandbox);
   const std::uint64_t ours = netns_inode(held->netns.get());
-  if (netns_inode(sandbox.facts.netns_path) == ours) return true;
-  if (sandbox.path_reachable || sandbox.facts.netns_path.empty()) return inhabited_netns().contains(ours);
-  const auto gone = upkeep_[sandbox.facts.container_id].gone_from_source;
-  const bool gone_from_source = gone != std::chrono::steady_clock::time_point{} &&
-                                std::chrono::steady_clock::now() - gone > gone_patience;
-  return !gone_from_source || inhabited_netns().contains(ours);
+  const std::uint64_t there = netns_inode(sandbox.facts.netns_path);
+  if (there == ours) return true;
+  const bool gone = there != 0 || sandbox.facts.netns_path.empty() || is_removed(sandbox.facts.netns_path);
+  if (gone && (sandbox.path_reachable || sandbox.facts.netns_path.empty()))
+    return inhabited_netns().contains(ours);
+  return !is_gone_from_source(sandbox) || inhabited_netns().contains(ours);
+}
+
+// No descriptor leads to the netns.
+bool Enrolment::is_alive_unseen(const Sandbox& sandbox) {
+  if (const Datapath* datapath = interception_.datapath();
+      datapath != nullptr && datapath->netns_is_gone(sandbox.facts.netns_cookie)) {
+    return false;
+  }
+  if (!sandbox.path_reachable && !sandbox.pinned) return true;  // it cannot be known
+  const std::string path = sandbox.pinned ? pin_path(sandbox) : sandbox.facts.netns_path;
+  const auto netns = open_netns(path);
+  if (!netns) return !is_removed(path) && !is_gone_from_source(sandbox);
+  const auto cookie = netns_cookie(netns->get());
+  return cookie && *cookie == sandbox.facts.netns_cookie;
+}
+
+bool Enrolment::is_gone_from_source(const Sandbox& sandbox) const {
+  const auto upkeep = upkeep_.find(sandbox.facts.container_id);
+  if (upkeep == upkeep_.end()) return false;
+  const auto gone = upkeep->second.gone_from_source;
+  return gone != std::chrono::steady_clock::time_point{} &&
+         std::chrono::steady_clock::now() - gone > gone_patience;
 }
 
 void Enrolment::sweep() {

@@ -68,6 +68,10 @@ class PinnedDatapath : public Datapath {
   Result<> remove(const InterceptedPod& pod) override;
   std::vector<std::pair<std::uint64_t, std::uint32_t>> pods() const override { return table_.list(); }
   bool has(std::uint64_t cookie) const override { return table_.find(cookie).has_value(); }
+  bool netns_is_gone(std::uint64_t cookie) const override {
+    const auto attached = pinned_netns(netns_pin(cookie));
+    return attached && *attached == 0;
+  }
   Result<> verify(const InterceptedPod& pod, int netns_fd) const override;
   Result<> tag_socket(int socket, std::uint32_t pod_id) override;
   VerdictCounts counts(std::uint32_t pod_id) const override { return table_.counts(pod_id); }

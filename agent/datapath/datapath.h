@@ -77,6 +77,8 @@ class Datapath {
   virtual std::vector<std::pair<std::uint64_t, std::uint32_t>> pods() const = 0;
   // Whether one of them has this cookie.
   virtual bool has(std::uint64_t cookie) const = 0;
+  // Whether a pod was prepared here whose netns has ended since: nobody at all holds it any more.
+  virtual bool netns_is_gone(std::uint64_t cookie) const = 0;
   // CHECK: Errc::not_found with a sentence for the first thing that is missing.
   virtual Result<> verify(const InterceptedPod& pod, int netns_fd) const = 0;
 

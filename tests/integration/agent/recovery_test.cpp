@@ -116,6 +116,41 @@ TEST_F(AgentTest, ReleasesSandboxesThatWentWhileItWasAway) {
   EXPECT_EQ(check(stays).code(), 0u) << check(stays).msg();
 }
 
+// A mount that did not come along with a new agent's container.
+TEST_F(AgentTest, KeepsRunningPodsRedirectedWhenItCannotSeeTheirNamespacesAnyMore) {
+  const std::string folder = run_ + "/netns-of-runtime";
+  std::filesystem::create_directories(folder);
+  const auto add_at = [&](const TestPod& pod, const std::string& path) {
+    EXPECT_TRUE(write_file_atomically(path, "", 0444));
+    EXPECT_EQ(::mount(pod.path().c_str(), path.c_str(), nullptr, MS_BIND, nullptr), 0);
+    auto asked = request(pod, node::CniRequest::ADD);
+    asked.set_netns(path);
+    EXPECT_EQ(call_agent(cni_socket(), asked, pod.netns.get()).code(), 0u);
+  };
+  start();
+  const TestPod hidden = make_wired_pod();
+  const TestPod elsewhere = make_wired_pod();
+  const TestPod removed = make_wired_pod();
+  std::filesystem::create_directories(folder + "/other");
+  add_at(hidden, folder + "/hidden");
+  add_at(elsewhere, folder + "/other/elsewhere");
+  add_at(removed, folder + "/removed");
+  stop(SIGKILL);
+  for (const char* name : {"/hidden", "/other/elsewhere", "/removed"})
+    ASSERT_EQ(::umount2((folder + name).c_str(), MNT_DETACH), 0);
+  std::filesystem::remove_all(folder + "/other");
+  std::filesystem::remove(folder + "/removed");
+  start();
+  EXPECT_EQ(check(removed).code(), 3u) << "what the runtime removed is released";
+  for (const TestPod* pod : {&hidden, &elsewhere}) {
+    EXPECT_EQ(check(*pod).code(), 104u) << check(*pod).msg();
+    const test::SocketMaker app(cgroup_.child(pod->id), pod->netns.get());
+    Fd client = app.make(AF_INET);
+    EXPECT_EQ(test::connect_to(client, "192.0.2.1:80"), -ECONNREFUSED)
+        << "fail closed, no way around the mesh";
+  }
+}
+
 TEST_F(AgentTest, RebuildsItsStateFromTheProxyWhenTheFileIsDamaged) {
   start();
   auto proxy = std::make_unique<FakeProxy>(proxy_socket());
