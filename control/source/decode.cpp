@@ -110,7 +110,8 @@ EndpointSlice decode_slice(Reader& in, const Value& object) {
   }
   in.each_in(&object, "ports", [&](const Value& item) {
     // No port means "every port"; no service port maps to that.
-    if (item.find("port") != nullptr) slice.ports.push_back(decode_endpoint_port(in, item));
+    if (const Value* port = item.find("port"); port != nullptr && port->kind != Value::Kind::null)
+      slice.ports.push_back(decode_endpoint_port(in, item));
   });
   // Names of hosts are for DNS to resolve, not endpoints to balance over.
   if (in.text(&object, "addressType") == "FQDN") return slice;

@@ -117,7 +117,7 @@ Result<> FolderSource::watch() {
   inotify_ = Fd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!inotify_) return make_errno(errno, "inotify_init1 (see sysctl fs.inotify.max_user_instances)");
   const std::uint32_t mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE | IN_CREATE |
-                             IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+                             IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
   if (::inotify_add_watch(inotify_.get(), path_.c_str(), mask) < 0) {
     return make_errno(errno, "cannot watch the folder of objects " + path_ + " (make it first)");
   }
@@ -171,7 +171,11 @@ void FolderSource::drain(Changes& changes) {
 void FolderSource::note(const inotify_event& event, Changes& changes) {
   if ((event.mask & IN_Q_OVERFLOW) != 0) changes.everything = true;
   if ((event.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) != 0) changes.folder_gone = true;
-  if (event.len == 0) return;
+  if (event.len == 0) {
+    // The folder's own mode: what could not be listed perhaps can be now.
+    if ((event.mask & IN_ATTRIB) != 0) changes.everything = true;
+    return;
+  }
   const std::string name(event.name);
   // kubelet swaps a volume's files by renaming the symbolic link "..data", which names none of them.
   if (name.starts_with("..")) changes.everything = true;
@@ -232,11 +236,15 @@ bool FolderSource::reload(const std::string& name) {
   const int error = ::stat(path.c_str(), &status) == 0 ? 0 : errno;
   if (error == ENOENT) return files_.erase(name) != 0;
   File& file = files_[name];
-  if (error != 0) return set_broken(file, path + ": " + std::strerror(error));
+  const auto unreadable = [&](const std::string& why) {
+    file.content_hash = 0;  // the same content is news again once it can be read
+    return set_broken(file, why);
+  };
+  if (error != 0) return unreadable(path + ": " + std::strerror(error));
   // A FIFO or device would block the reader.
-  if (!S_ISREG(status.st_mode)) return set_broken(file, path + ": not a regular file");
+  if (!S_ISREG(status.st_mode)) return unreadable(path + ": not a regular file");
   const auto content = read_file(path, Limits{}.bytes);
-  if (!content) return set_broken(file, content.error().message());
+  if (!content) return unreadable(content.error().message());
   const std::size_t hash = std::hash<std::string>{}(*content) | 1;
   if (hash == file.content_hash) return false;
   file.content_hash = hash;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <condition_variable>
 #include <mutex>
@@ -127,6 +128,31 @@ TEST_F(FolderSource, DoesNotWaitForAFifo) {
   start();
   EXPECT_EQ(source_->current()->objects().pods.size(), 1U);
   EXPECT_EQ(source_->status().broken_files, 1U);
+}
+
+TEST_F(FolderSource, TakesBackAFileThatCouldNotBeReadForAWhile) {
+  folder_.put("a.yaml", pod_yaml("a"));
+  start();
+  ASSERT_EQ(::mkfifo(folder_.file("trap").c_str(), 0600), 0);
+  std::filesystem::rename(folder_.file("trap"), folder_.file("a.yaml"));
+  EXPECT_TRUE(becomes([](const Snapshot&, const Status& status) { return status.broken_files == 1; }));
+  EXPECT_NE(source_->current()->find_pod("default", "a"), nullptr);
+  folder_.put("a.yaml", pod_yaml("a"));  // the very content it had before
+  EXPECT_TRUE(becomes([](const Snapshot&, const Status& status) { return status.broken_files == 0; }));
+}
+
+TEST_F(FolderSource, ReadsAFileWhoseModeIsPutRight) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to be somebody else for a while";
+  folder_.put("a.yaml", pod_yaml("a"));
+  ASSERT_EQ(::chmod(folder_.path().c_str(), 0755), 0);
+  ASSERT_EQ(::chmod(folder_.file("a.yaml").c_str(), 0600), 0);
+  ASSERT_EQ(::seteuid(65534), 0);
+  start();
+  EXPECT_EQ(source_->status().broken_files, 1U);
+  ASSERT_EQ(::seteuid(0), 0);
+  ASSERT_EQ(::chmod(folder_.file("a.yaml").c_str(), 0644), 0);
+  EXPECT_TRUE(has_pod("a"));
+  EXPECT_EQ(source_->status().broken_files, 0U);
 }
 
 TEST_F(FolderSource, TakesABurstOfFilesAsAFewChanges) {

@@ -135,7 +135,7 @@ apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: web-x, namespace: shop, labels: {kubernetes.io/service-name: web}}
 addressType: IPv4
-ports: [{name: http, port: 8080}, {name: every}]
+ports: [{name: http, port: 8080}, {name: every}, {name: none, port: null}]
 endpoints:
 - {addresses: [10.1.0.5], targetRef: {kind: Pod, name: web-1}, zone: z1, hints: {forZones: [{name: z1}]}}
 - {addresses: [10.1.0.6], conditions: {ready: false, terminating: true}, hostname: web-2, nodeName: node-b}
