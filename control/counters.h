@@ -18,6 +18,7 @@ struct StreamCounters {
 struct RpcCounters {
   StreamCounters get;
   StreamCounters get_profile;
+  std::atomic<std::int64_t> certify_waiting{0};  // requests for pods that are not known yet
 };
 
 }  // namespace heddle::control

@@ -28,6 +28,7 @@ struct Control {
   Settings settings;
   MeshNames names;
   std::string own_identity;
+  std::string refresh_failure;  // what was last told; empty: none
   std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
   std::atomic<bool> ready{false};
   RpcCounters counters;
@@ -72,7 +73,7 @@ Result<> start_source(Control& control) {
   control.endpoints =
       std::make_unique<EndpointTopics>(EndpointTraits{control.names}, control.source->current());
   control.profiles = std::make_unique<ProfileTopics>(ProfileTraits{control.names}, control.source->current());
-  control.identity_service = make_identity_service(*control.certifier, *control.source);
+  control.identity_service = make_identity_service(*control.certifier, *control.source, control.counters);
   const auto publish = [&control](const std::shared_ptr<const source::Snapshot>& snapshot) {
     control.endpoints->publish(snapshot);
     control.profiles->publish(snapshot);
@@ -119,12 +120,20 @@ Result<> start(Control& control) {
   return {};
 }
 
+// Tried every second, told of once: a failure that lasts must not fill the log.
 void refresh_certificates(Control& control) {
+  std::string failure;
   for (const auto& done :
        {control.authority->refresh(), control.authority->refresh_server_leaf(control.own_identity)}) {
-    if (!done)
-      spdlog::error("certificates were not renewed, the old ones stay in use: {}", done.error().message());
+    if (!done) failure += (failure.empty() ? "" : "; ") + done.error().message();
   }
+  if (failure == control.refresh_failure) return;
+  if (failure.empty()) {
+    spdlog::info("certificates are renewed again");
+  } else {
+    spdlog::error("certificates were not renewed, the old ones stay in use: {}", failure);
+  }
+  control.refresh_failure = std::move(failure);
 }
 
 // Until SIGTERM or SIGINT, which main() has blocked.

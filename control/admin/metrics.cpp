@@ -54,6 +54,9 @@ void add_certificates(Page& page, const MetricsInput& input) {
   for (std::size_t i = 0; i < refusal_names.size(); ++i) {
     page.sample(fmt::format("{{reason=\"{}\"}}", refusal_names[i]), input.certificates.refused[i].load());
   }
+  page.family("heddle_control_certificates_waiting", "gauge",
+              "Certificate requests that wait for their pod to be known.");
+  page.sample("", input.rpc.certify_waiting.load());
   page.family("heddle_control_issuer_expiration_timestamp_seconds", "gauge",
               "When the issuer certificate expires.");
   page.sample("", std::chrono::system_clock::to_time_t(input.issuer_not_after));

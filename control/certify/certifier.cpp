@@ -43,11 +43,11 @@ bool Certifier::within_failure_rate() {
 }
 
 std::variant<IssuedCertificate, Refused> Certifier::decide(const Request& request,
-                                                           const source::Snapshot& snapshot) {
+                                                           const source::Snapshot& snapshot, bool counts) {
   if (!is_identity(request.identity)) return Refused{Refusal::bad_request, "the identity is not a DNS name"};
   const auto node = tokens_.check(request.token);
   if (!node) return Refused{Refusal::token, node.error().detail};
-  if (!within_rate(*node)) {
+  if (counts && !within_rate(*node)) {
     return Refused{Refusal::rate, "node " + *node + " asks for more than 50 certificates a second"};
   }
   if (!node_may_have(snapshot, *node, request.identity, names_)) {
@@ -65,8 +65,11 @@ std::variant<IssuedCertificate, Refused> Certifier::decide(const Request& reques
 }
 
 std::variant<IssuedCertificate, Refused> Certifier::certify(const Request& request,
-                                                            const source::Snapshot& snapshot, bool may_wait) {
-  auto outcome = decide(request, snapshot);
+                                                            const source::Snapshot& snapshot,
+                                                            Attempt attempt) {
+  const bool begins = attempt == Attempt::only || attempt == Attempt::first;
+  const bool may_wait = attempt == Attempt::first || attempt == Attempt::again;
+  auto outcome = decide(request, snapshot, begins);
   if (const auto* refused = std::get_if<Refused>(&outcome)) {
     if (may_wait && refused->reason == Refusal::not_scheduled) return outcome;
     counters_.refused[static_cast<std::size_t>(refused->reason)] += 1;

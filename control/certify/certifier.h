@@ -34,6 +34,15 @@ struct Refused {
 bool node_may_have(const source::Snapshot& snapshot, std::string_view node, std::string_view identity,
                    const MeshNames& names);
 
+// Which of its attempts a request makes. Only the first one counts against the node's rate: what waits for
+// its pod is decided on again with every snapshot, and must not use up what the node may ask for.
+enum class Attempt : std::uint8_t {
+  only,   // the first, and a refusal is final
+  first,  // a refusal for want of a pod is neither logged nor counted: the caller asks again
+  again,  // the same, later
+  last,   // now a refusal is final
+};
+
 // Decides on certificates: who asks (the node's token), may it (a pod of that identity is scheduled there),
 // is the request sound; then signs. Thread-safe.
 class Certifier {
@@ -52,9 +61,8 @@ class Certifier {
   Certifier(MeshNames names, NodeTokens tokens, CurrentAuthority authority)
       : names_(std::move(names)), tokens_(std::move(tokens)), authority_(std::move(authority)) {}
 
-  // With `may_wait`, a refusal for want of a pod is neither logged nor counted: the caller asks again.
   std::variant<IssuedCertificate, Refused> certify(const Request& request, const source::Snapshot& snapshot,
-                                                   bool may_wait = false);
+                                                   Attempt attempt = Attempt::only);
   const Counters& counters() const { return counters_; }
 
  private:
@@ -64,7 +72,8 @@ class Certifier {
   static constexpr double failures_per_second = 20;
   static constexpr double failures_at_once = 100;
 
-  std::variant<IssuedCertificate, Refused> decide(const Request& request, const source::Snapshot& snapshot);
+  std::variant<IssuedCertificate, Refused> decide(const Request& request, const source::Snapshot& snapshot,
+                                                  bool counts);
   bool within_rate(const std::string& node);
   bool within_failure_rate();
 

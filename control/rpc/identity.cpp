@@ -40,8 +40,8 @@ void encode(const IssuedCertificate& issued, identity_api::CertifyResponse& resp
 
 class IdentityService final : public identity_api::Identity::CallbackService, public WaitingRequests {
  public:
-  IdentityService(Certifier& certifier, const source::Source& source)
-      : certifier_(certifier), source_(source) {}
+  IdentityService(Certifier& certifier, const source::Source& source, RpcCounters& counters)
+      : certifier_(certifier), source_(source), counters_(counters) {}
 
   // Signing takes some 0.2 ms: not worth a thread of its own.
   grpc::ServerUnaryReactor* Certify(grpc::CallbackServerContext* context,
@@ -49,17 +49,19 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
                                     identity_api::CertifyResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const Waiting call{reactor, request, response, std::chrono::steady_clock::now() + longest_wait};
-    if (answer(call, true)) return reactor;
+    if (answer(call, Attempt::first)) return reactor;
     // Asked again under the lock, so that a snapshot that came in between is not missed.
     const std::lock_guard lock(mutex_);
     const bool may_wait = !ended_ && waiting_.size() < most_waiting;
-    if (!answer(call, may_wait)) waiting_.push_back(call);
+    if (!answer(call, may_wait ? Attempt::again : Attempt::last)) waiting_.push_back(call);
+    show_waiting();
     return reactor;
   }
 
   void retry() override {
     const std::lock_guard lock(mutex_);
-    waiting_.remove_if([this](const Waiting& call) { return answer(call, true); });
+    waiting_.remove_if([this](const Waiting& call) { return answer(call, Attempt::again); });
+    show_waiting();
   }
 
   void expire(bool all) override {
@@ -67,7 +69,8 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     ended_ = ended_ || all;
     const auto now = std::chrono::steady_clock::now();
     waiting_.remove_if(
-        [&](const Waiting& call) { return (all || now >= call.deadline) && answer(call, false); });
+        [&](const Waiting& call) { return (all || now >= call.deadline) && answer(call, Attempt::last); });
+    show_waiting();
   }
 
  private:
@@ -82,13 +85,15 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     std::chrono::steady_clock::time_point deadline;
   };
 
+  void show_waiting() { counters_.certify_waiting = static_cast<std::int64_t>(waiting_.size()); }
+
   // False: the pod is not known, and the call may wait for it.
-  bool answer(const Waiting& call, bool may_wait) {
+  bool answer(const Waiting& call, Attempt attempt) {
     const Certifier::Request request{call.request->identity(), call.request->token(),
                                      call.request->certificate_signing_request()};
-    const auto outcome = certifier_.certify(request, *source_.current(), may_wait);
+    const auto outcome = certifier_.certify(request, *source_.current(), attempt);
     if (const auto* refused = std::get_if<Refused>(&outcome)) {
-      if (may_wait && refused->reason == Refusal::not_scheduled) return false;
+      if (attempt != Attempt::last && refused->reason == Refusal::not_scheduled) return false;
       call.reactor->Finish(grpc::Status(code_of(refused->reason), refused->why));
       return true;
     }
@@ -99,6 +104,7 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
 
   Certifier& certifier_;
   const source::Source& source_;
+  RpcCounters& counters_;
   std::mutex mutex_;
   std::list<Waiting> waiting_;
   bool ended_ = false;
@@ -106,8 +112,9 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
 
 }  // namespace
 
-IdentityParts make_identity_service(Certifier& certifier, const source::Source& source) {
-  auto service = std::make_shared<IdentityService>(certifier, source);
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source,
+                                    RpcCounters& counters) {
+  auto service = std::make_shared<IdentityService>(certifier, source, counters);
   return {service, service};
 }
 

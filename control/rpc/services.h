@@ -39,6 +39,7 @@ struct IdentityParts {
   std::shared_ptr<grpc::Service> service;
   std::shared_ptr<WaitingRequests> waiting;
 };
-IdentityParts make_identity_service(Certifier& certifier, const source::Source& source);
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source,
+                                    RpcCounters& counters);
 
 }  // namespace heddle::control

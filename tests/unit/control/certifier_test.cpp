@@ -118,6 +118,22 @@ TEST_F(CertifierTest, BoundsTheRateOfEachNode) {
   EXPECT_FALSE(refusal("n2:two-two-two-two", "db.shop.serviceaccount.identity.heddle.cluster.local"));
 }
 
+TEST_F(CertifierTest, CountsARequestThatWaitsForItsPodOnce) {
+  const std::string late = "late.shop.serviceaccount.identity.heddle.cluster.local";
+  const Certifier::Request request{late, "n1:one-one-one-one", test::good_csr(late)};
+  auto attempt = Attempt::first;
+  for (int snapshot = 0; snapshot < 2000; ++snapshot) {
+    const auto outcome = certifier_.certify(request, *snapshot_, attempt);
+    ASSERT_TRUE(std::holds_alternative<Refused>(outcome));
+    ASSERT_EQ(std::get<Refused>(outcome).reason, Refusal::not_scheduled) << "after " << snapshot;
+    attempt = Attempt::again;
+  }
+  EXPECT_EQ(certifier_.counters().refused[static_cast<std::size_t>(Refusal::not_scheduled)], 0U);
+  EXPECT_FALSE(refusal("n1:one-one-one-one")) << "the node's other requests are not held up";
+  (void)certifier_.certify(request, *snapshot_, Attempt::last);
+  EXPECT_EQ(certifier_.counters().refused[static_cast<std::size_t>(Refusal::not_scheduled)], 1U);
+}
+
 TEST(Rate, AllowsABurstAndThenTheRate) {
   Rate rate(10, 3);
   Rate::Time now = Rate::Time() + std::chrono::hours(1);

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <set>
+
 #include "control/certify/openssl.h"
 #include "scratch_folder.h"
 
@@ -117,6 +119,23 @@ TEST_F(StoreTest, RenewsItsOwnLeafAtSeventyPercentAndKeepsTheKey) {
   EXPECT_EQ(chain.size(), 2U) << "leaf and issuer";
   const auto read = read_key(key, "key").value();
   EXPECT_EQ(X509_check_private_key(chain.front().get(), read.get()), 1);
+}
+
+TEST_F(StoreTest, ItsOwnLeafIsValidAtEveryMomentWhenLookedAtEverySecond) {
+  StoreOptions short_lived = options();
+  short_lived.lifetimes = {std::chrono::seconds(5), std::chrono::seconds(5)};
+  const auto store = AuthorityStore::open(short_lived).value();
+  const auto begin = Clock::now();
+  std::set<std::string> leaves;
+  for (auto now = begin; now < begin + std::chrono::seconds(60); now += std::chrono::seconds(1)) {
+    ASSERT_TRUE(store->refresh_server_leaf(own_name, now));
+    leaves.insert(state("server.crt"));
+    const auto chain = read_certificates(state("server.crt"), "server").value();
+    EXPECT_LE(unix_time(X509_get0_notBefore(chain.front().get())), Clock::to_time_t(now));
+    EXPECT_GT(unix_time(X509_get0_notAfter(chain.front().get())), Clock::to_time_t(now) + 1);
+  }
+  EXPECT_GE(leaves.size(), 8U) << "each lives 10 s and is renewed after 7";
+  EXPECT_LE(leaves.size(), 10U);
 }
 
 TEST_F(StoreTest, UsesGivenFilesAndReadsThemAgain) {
