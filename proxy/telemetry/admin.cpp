@@ -70,7 +70,15 @@ struct TapQueue {
   asio::steady_timer wake;
 };
 
-// A question to a hook and its answer, whichever thread it comes from.
+// The way back to the admin thread for answers that may come when the server is gone.
+struct Gate {
+  explicit Gate(asio::io_context& context) : io(&context) {}
+  std::mutex mutex;
+  asio::io_context* io;  // null once the server ends
+};
+
+// A question to a hook and its answer, whichever thread it comes from. Owned by the session that waits for
+// it.
 struct Question {
   explicit Question(asio::io_context& io) : timer(io, answer_limit) {}
   asio::steady_timer timer;
@@ -90,6 +98,10 @@ class Server final : public AdminServer {
         tcp_(io_) {}
 
   ~Server() override {
+    {
+      const std::lock_guard lock(gate_->mutex);
+      gate_->io = nullptr;
+    }
     io_.stop();
     if (thread_.joinable()) thread_.join();
     struct stat now{};
@@ -109,7 +121,7 @@ class Server final : public AdminServer {
   asio::awaitable<void> session(Socket socket, bool local);
   asio::awaitable<Response> answer(const Request& request, bool local);
   asio::awaitable<Response> ask(const Request& request, std::function<void(AdminHooks::Reply)> hook);
-  asio::awaitable<void> tap(HttpStream& stream, const Query& query);
+  asio::awaitable<void> tap(HttpStream& stream, const TapFilter& filter);
   static asio::awaitable<void> watch_hang_up(Socket& socket, std::shared_ptr<TapQueue> queue);
   Response metrics(const Request& request);
   Response log_level(const Request& request);
@@ -120,6 +132,7 @@ class Server final : public AdminServer {
   Recorder& recorder_;
   const AdminHooks hooks_;
   asio::io_context io_{1};
+  const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>(io_);
   asio::local::stream_protocol::acceptor unix_;
   asio::ip::tcp::acceptor tcp_;
   ino_t inode_ = 0;
@@ -261,11 +274,17 @@ asio::awaitable<void> Server::session(Socket socket, bool local) {
     co_await http::async_read(stream, buffer, parser, quietly(error));
     if (error) co_return;
     const Request request = parser.release();
+    Response response;
     if (local && request.method() == http::verb::get && path_of(request.target()) == "/tap") {
-      co_await tap(stream, parse_query(request.target()));
-      co_return;
+      const auto filter = tap_filter(parse_query(request.target()));
+      if (filter) {
+        co_await tap(stream, *filter);
+        co_return;
+      }
+      response = reply(request, http::status::bad_request, filter.error().detail + "\n");
+    } else {
+      response = co_await answer(request, local);
     }
-    Response response = co_await answer(request, local);
     stream.expires_after(idle_limit);
     co_await http::async_write(stream, response, quietly(error));
     if (error || !response.keep_alive()) co_return;
@@ -304,10 +323,14 @@ asio::awaitable<Response> Server::answer(const Request& request, bool local) {
 
 asio::awaitable<Response> Server::ask(const Request& request, std::function<void(AdminHooks::Reply)> hook) {
   auto question = std::make_shared<Question>(io_);
-  hook([&io = io_, question](std::string json) {
-    asio::post(io, [question, json = std::move(json)]() mutable {
-      question->answer = std::move(json);
-      question->timer.cancel();
+  hook([gate = gate_, asked = std::weak_ptr<Question>(question)](std::string json) {
+    const std::lock_guard lock(gate->mutex);
+    if (!gate->io) return;
+    asio::post(*gate->io, [asked, json = std::move(json)]() mutable {
+      const auto still = asked.lock();
+      if (!still) return;
+      still->answer = std::move(json);
+      still->timer.cancel();
     });
   });
   error_code cancelled;
@@ -341,9 +364,9 @@ Response Server::log_level(const Request& request) {
 
 // Until the reader hangs up. The queue is bounded: a reader that is too slow loses lines and is told how
 // many.
-asio::awaitable<void> Server::tap(HttpStream& stream, const Query& query) {
+asio::awaitable<void> Server::tap(HttpStream& stream, const TapFilter& filter) {
   auto queue = std::make_shared<TapQueue>(io_);
-  const auto tapping = recorder_.tap(tap_filter(query), [&io = io_, queue](const std::string& line) {
+  const auto tapping = recorder_.tap(filter, [&io = io_, queue](const std::string& line) {
     bool first = false;
     {
       const std::lock_guard lock(queue->mutex);

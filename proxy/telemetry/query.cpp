@@ -2,6 +2,7 @@
 #include "proxy/telemetry/query.h"
 
 #include <charconv>
+#include <set>
 
 namespace heddle::proxy {
 namespace {
@@ -56,7 +57,15 @@ Query parse_query(std::string_view target) {
   return query;
 }
 
-TapFilter tap_filter(const Query& query) {
+Result<TapFilter> tap_filter(const Query& query) {
+  static const std::set<std::string_view> known{"pod", "ns", "protocol", "method", "path", "status"};
+  for (const auto& [name, value] : query.values) {
+    // What is not understood must not match everything.
+    if (!known.contains(name)) {
+      return make_error(Errc::invalid_argument,
+                        "no filter '" + name + "': use pod, ns, protocol, method, path, status");
+    }
+  }
   TapFilter filter;
   filter.pod = query.get("pod");
   filter.ns = query.get("ns");
@@ -64,7 +73,10 @@ TapFilter tap_filter(const Query& query) {
   filter.method = query.get("method");
   filter.path_prefix = query.get("path");
   const std::string status = query.get("status");
-  std::from_chars(status.data(), status.data() + status.size(), filter.status);
+  const auto [end, failed] = std::from_chars(status.data(), status.data() + status.size(), filter.status);
+  if (!status.empty() && (failed != std::errc() || end != status.data() + status.size())) {
+    return make_error(Errc::invalid_argument, "status '" + status + "': use a number such as 503");
+  }
   return filter;
 }
 

@@ -18,7 +18,9 @@ struct Query {
 std::string path_of(std::string_view target);
 Query parse_query(std::string_view target);
 
-TapFilter tap_filter(const Query& query);
+// pod, ns, protocol, method, path (its beginning), status. Errc::invalid_argument names what is not one of
+// them, and a status that is no number: either would otherwise match everything.
+Result<TapFilter> tap_filter(const Query& query);
 
 // Without blanks at both ends.
 std::string trimmed(std::string_view text);

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <future>
 #include <thread>
 
 #include "base/fd.h"
@@ -124,6 +125,25 @@ TEST_F(Admin, AsksOthersForStateAndExplanations) {
       std::string::npos);
   EXPECT_TRUE(get("/explain?pod=web&dst=nonsense").starts_with("HTTP/1.1 400"));
   for (auto& t : threads) t.join();
+}
+
+TEST_F(Admin, LetsAnAnswerComeWhenItIsGone) {
+  std::promise<AdminHooks::Reply> asked;
+  hooks.state = [&](AdminHooks::Reply reply) { asked.set_value(std::move(reply)); };
+  start();
+  auto fd = dial_unix(path);
+  const std::string request = "GET /state HTTP/1.1\r\nHost: x\r\n\r\n";
+  ASSERT_GT(::send(fd.get(), request.data(), request.size(), 0), 0);
+  const auto reply = asked.get_future().get();
+  server.reset();
+  reply("{}");
+}
+
+TEST_F(Admin, TellsWhichFilterATapDoesNotKnow) {
+  start();
+  const auto answer = get("/tap?namespace=shop");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 400")) << answer;
+  EXPECT_NE(answer.find("no filter 'namespace'"), std::string::npos) << answer;
 }
 
 TEST_F(Admin, ChangesTheLogLevel) {

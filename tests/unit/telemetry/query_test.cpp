@@ -24,13 +24,21 @@ TEST(Query, SurvivesMalformedEscapes) {
 
 TEST(Query, BecomesATapFilter) {
   const auto f =
-      tap_filter(parse_query("/tap?pod=web&ns=shop&protocol=http/1&method=GET&path=/a&status=503"));
+      tap_filter(parse_query("/tap?pod=web&ns=shop&protocol=http/1&method=GET&path=/a&status=503")).value();
   EXPECT_EQ(f.pod, "web");
   EXPECT_EQ(f.ns, "shop");
   EXPECT_EQ(f.protocol, "http/1");
   EXPECT_EQ(f.method, "GET");
   EXPECT_EQ(f.path_prefix, "/a");
   EXPECT_EQ(f.status, 503);
+}
+
+TEST(Query, RefusesFiltersThatWouldMatchEverything) {
+  for (const char* target : {"/tap?namespace=shop", "/tap?pod=web&verb=GET", "/tap?status=ok",
+                             "/tap?status=99999", "/tap?status=50x"}) {
+    EXPECT_FALSE(tap_filter(parse_query(target))) << target;
+  }
+  EXPECT_TRUE(tap_filter(parse_query("/tap")));
 }
 
 }  // namespace
