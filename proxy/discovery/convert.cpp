@@ -77,9 +77,11 @@ EndpointsUpdate convert(const api::Update& message) {
     for (const auto& each : message.remove().addrs()) {
       if (const auto at = address(each)) update.removed.push_back(*at);
     }
-  } else {
+  } else if (message.has_no_endpoints()) {
     update.kind = EndpointsUpdate::Kind::none;
     update.exists = message.no_endpoints().exists();
+  } else {
+    update.kind = EndpointsUpdate::Kind::other;
   }
   return update;
 }

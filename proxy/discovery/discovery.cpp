@@ -20,7 +20,6 @@ namespace {
 
 using Clock = Executor::Clock;
 using WorkerId = unsigned;
-constexpr WorkerId explainer = ~0u;  // no worker: nothing is posted to it
 
 // One address as seen from one namespace: its streams and who wants to know. On the executor.
 struct Watch {
@@ -34,6 +33,8 @@ struct Watch {
   const std::string token;
   Entry entry;
   std::set<WorkerId> workers;
+  std::vector<Discovery::Reply> questions;  // of explain(), answered when the address is known
+  unsigned expectation = 0;                 // number of the latest expect_answer()
   std::unique_ptr<Streams::Call> profile;
   std::unique_ptr<Streams::Call> endpoints;
   std::string endpoints_path;  // what Get was last asked for
@@ -135,31 +136,18 @@ class Client final : public Discovery {
     return out + "]}";
   }
 
-  std::string explain_json(const std::string& ns, const SocketAddress& address) override {
-    const LookupKey key{ns, address};
-    executor_->post([this, key] { subscribe(explainer, key, ""); });
-    const auto give_up = Clock::now() + options_.answer_timeout + std::chrono::milliseconds(100);
-    std::string answer;
-    for (bool known = false; !known;) {
-      {
-        const std::lock_guard lock(executor_->state);
-        const auto it = watches_.find(key);
-        known = it != watches_.end() && it->second->published->state != Destination::State::pending;
-        if (known) answer = json(*it->second);
-      }
-      if (known) break;
-      if (Clock::now() > give_up) {
-        answer = "{\"namespace\":" + json_text(ns) + ",\"address\":" + json_text(address.to_string()) +
-                 ",\"state\":\"unknown\"}";
-        break;
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    executor_->post([this, key] { unsubscribe(explainer, key); });
-    return answer;
+  void explain(const std::string& ns, const SocketAddress& address, Reply reply) override {
+    executor_->post([this, key = LookupKey{ns, address}, reply = std::move(reply)] {
+      const WatchRef watch = watch_of(key, "");
+      watch->questions.push_back(reply);
+      if (watch->published->state != Destination::State::pending) answer_questions(watch);
+    });
   }
 
  private:
+  WatchRef watch_of(const LookupKey& key, const std::string& pod);
+  void forget_unused(const LookupKey& key);
+  void answer_questions(const WatchRef& watch);
   void subscribe(WorkerId worker, const LookupKey& key, const std::string& pod);
   void unsubscribe(WorkerId worker, const LookupKey& key);
   void forget_worker(WorkerId worker);
@@ -170,7 +158,7 @@ class Client final : public Discovery {
   void endpoints_ended(const WatchRef& watch, StreamEnd end, const std::string& why);
   void expect_answer(const WatchRef& watch);
   void overdue(const WatchRef& watch);
-  void publish(Watch& watch);
+  void publish(const WatchRef& watch);
   void tell(WorkerId worker, const Watch& watch);
   void control_answered();
   void control_away(const std::string& why);
@@ -210,7 +198,7 @@ class Client final : public Discovery {
 constexpr auto refresh_interval = std::chrono::seconds(15);
 constexpr auto look_interval = std::chrono::milliseconds(200);
 
-void Client::subscribe(WorkerId worker, const LookupKey& key, const std::string& pod) {
+WatchRef Client::watch_of(const LookupKey& key, const std::string& pod) {
   auto& watch = watches_[key];
   if (!watch) {
     const std::string token = "{\"ns\":" + json_text(key.ns) +
@@ -222,6 +210,26 @@ void Client::subscribe(WorkerId worker, const LookupKey& key, const std::string&
     expect_answer(watch);
     Counters::set(counters_.entries, watches_.size());
   }
+  return watch;
+}
+
+void Client::forget_unused(const LookupKey& key) {
+  const auto it = watches_.find(key);
+  if (it == watches_.end() || !it->second->workers.empty() || !it->second->questions.empty()) return;
+  watches_.erase(it);
+  Counters::set(counters_.entries, watches_.size());
+}
+
+void Client::answer_questions(const WatchRef& watch) {
+  if (watch->questions.empty()) return;
+  const std::string answer = json(*watch);
+  for (const auto& reply : std::exchange(watch->questions, {})) reply(answer);
+  // Later: the caller still works with the watch.
+  executor_->post([this, key = watch->key] { forget_unused(key); });
+}
+
+void Client::subscribe(WorkerId worker, const LookupKey& key, const std::string& pod) {
+  const WatchRef watch = watch_of(key, pod);
   watch->workers.insert(worker);
   tell(worker, *watch);
 }
@@ -230,8 +238,7 @@ void Client::unsubscribe(WorkerId worker, const LookupKey& key) {
   const auto it = watches_.find(key);
   if (it == watches_.end()) return;
   it->second->workers.erase(worker);
-  if (it->second->workers.empty()) watches_.erase(it);
-  Counters::set(counters_.entries, watches_.size());
+  forget_unused(key);
 }
 
 // Called on the worker's thread: nothing is posted to its loop from here on.
@@ -241,10 +248,11 @@ void Client::forget_worker(WorkerId worker) {
     workers_.erase(worker);
   }
   executor_->post([this, worker] {
-    for (auto it = watches_.begin(); it != watches_.end();) {
-      it->second->workers.erase(worker);
-      it = it->second->workers.empty() ? watches_.erase(it) : std::next(it);
+    std::vector<LookupKey> theirs;
+    for (const auto& [key, watch] : watches_) {
+      if (watch->workers.erase(worker) != 0) theirs.push_back(key);
     }
+    for (const auto& key : theirs) forget_unused(key);
   });
 }
 
@@ -269,7 +277,7 @@ void Client::profile_said(const WatchRef& watch, ProfileUpdate update) {
   watch->profile_backoff.reset();
   watch->entry.profile(std::move(update));
   if (watch->entry.wanted_path() != watch->endpoints_path) ask_endpoints(watch);
-  publish(*watch);
+  publish(watch);
 }
 
 void Client::profile_ended(const WatchRef& watch, StreamEnd end, const std::string& why) {
@@ -282,7 +290,7 @@ void Client::profile_ended(const WatchRef& watch, StreamEnd end, const std::stri
     watch->entry.profile_ended(end);
     watch->endpoints.reset();
     watch->endpoints_path.clear();
-    publish(*watch);
+    publish(watch);
   }
   later(watch, broken ? watch->profile_backoff.next() : options_.not_found_retry,
         [this, call = watch->profile_call](const WatchRef& w) {
@@ -308,7 +316,7 @@ void Client::ask_endpoints(const WatchRef& watch) {
         control_answered();
         still->endpoints_backoff.reset();
         still->entry.endpoints(std::move(update));
-        publish(*still);
+        publish(still);
       },
       [this, weak, call](StreamEnd end, const std::string& why) {
         const auto still = weak.lock();
@@ -324,7 +332,7 @@ void Client::endpoints_ended(const WatchRef& watch, StreamEnd end, const std::st
   } else {
     control_answered();
     watch->entry.endpoints_ended(end);
-    publish(*watch);
+    publish(watch);
   }
   later(watch, broken ? watch->endpoints_backoff.next() : options_.not_found_retry,
         [this, call = watch->endpoints_call](const WatchRef& w) {
@@ -333,13 +341,16 @@ void Client::endpoints_ended(const WatchRef& watch, StreamEnd end, const std::st
 }
 
 void Client::expect_answer(const WatchRef& watch) {
-  later(watch, options_.answer_timeout, [this](const WatchRef& w) { overdue(w); });
+  // An answer that came lets the address wait for the next one as long again.
+  later(watch, options_.answer_timeout, [this, number = ++watch->expectation](const WatchRef& w) {
+    if (w->expectation == number) overdue(w);
+  });
 }
 
 void Client::overdue(const WatchRef& watch) {
   if (watch->entry.resolution().state != Destination::State::pending) return;
   watch->entry.overdue();
-  publish(*watch);
+  publish(watch);
   if (!watch->published->unavailable) return;
   Counters::add(counters_.unavailable);
   ++refused_silently_;
@@ -352,13 +363,14 @@ void Client::overdue(const WatchRef& watch) {
       watch->last_error);
 }
 
-void Client::publish(Watch& watch) {
-  auto resolution = std::make_shared<Resolution>(watch.entry.resolution());
-  if (*resolution == *watch.published) return;
+void Client::publish(const WatchRef& watch) {
+  auto resolution = std::make_shared<Resolution>(watch->entry.resolution());
+  if (*resolution == *watch->published) return;
   // A service that has become another one: the old one's endpoints serve until the new one's are known.
   if (resolution->state == Destination::State::pending) return;
-  watch.published = std::move(resolution);
-  for (const auto worker : watch.workers) tell(worker, watch);
+  watch->published = std::move(resolution);
+  for (const auto worker : watch->workers) tell(worker, *watch);
+  answer_questions(watch);
 }
 
 void Client::tell(WorkerId worker, const Watch& watch) {
@@ -398,6 +410,7 @@ void Client::refresh_later() {
         ask_profile(watch);
         if (!watch->endpoints_path.empty()) ask_endpoints(watch);
       }
+      look_for_control();  // what it asked waits on the old connection
     }
     refresh_later();
   });

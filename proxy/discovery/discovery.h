@@ -51,9 +51,12 @@ class Discovery {
 
   // JSON of what is known, for /state and /explain; any thread but a worker's. `explain` answers for one
   // address as seen from a namespace: state, authority, endpoints with identity and hint, whether control is
-  // connected. An address that nobody has dialled yet is asked for, which takes `answer_timeout` at most.
+  // connected. It waits for nothing: `reply` is called once, on the discovery thread, as soon as the address
+  // is known. One that nobody has dialled yet is asked for, which takes `answer_timeout` at most. Destruction
+  // drops replies that are still owed.
+  using Reply = std::function<void(std::string json)>;
   virtual std::string state_json() const = 0;
-  virtual std::string explain_json(const std::string& ns, const SocketAddress& address) = 0;
+  virtual void explain(const std::string& ns, const SocketAddress& address, Reply reply) = 0;
 };
 
 }  // namespace heddle::proxy

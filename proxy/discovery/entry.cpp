@@ -21,6 +21,7 @@ void Entry::profile_ended(StreamEnd end) {
 }
 
 void Entry::endpoints(EndpointsUpdate update) {
+  if (update.kind == EndpointsUpdate::Kind::other) return;
   if (update.kind == EndpointsUpdate::Kind::remove && replace_) return;  // of what we no longer trust anyway
   if (replace_) {
     set_.clear();
@@ -38,6 +39,8 @@ void Entry::endpoints(EndpointsUpdate update) {
     case EndpointsUpdate::Kind::none:
       set_.clear();
       if (!update.exists) state_ = Endpoints::missing;
+      break;
+    case EndpointsUpdate::Kind::other:
       break;
   }
 }

@@ -22,7 +22,8 @@ struct ProfileUpdate {
 
 // One message of Get.
 struct EndpointsUpdate {
-  enum class Kind : std::uint8_t { add, remove, none } kind = Kind::add;
+  // `other`: a kind that the API has got since; it says nothing here.
+  enum class Kind : std::uint8_t { add, remove, none, other } kind = Kind::add;
   std::vector<EndpointInfo> added;
   std::vector<SocketAddress> removed;
   bool exists = false;  // none: the service itself exists

@@ -126,9 +126,10 @@ class GrpcStreams final : public Streams {
     std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
     grpc::ChannelArguments arguments;
     if (!options_.trust_anchors.empty()) {
-      changed_ = modified();
+      const auto when = modified();  // before the content: a change in between is seen again
       auto pem = read_file(options_.trust_anchors, 4 * 1024 * 1024);
       if (!pem) return pem.error();
+      changed_ = when;
       grpc::SslCredentialsOptions ssl;
       ssl.pem_root_certs = *pem;
       credentials = grpc::SslCredentials(ssl);

@@ -126,7 +126,7 @@ Result<> NodeProxy::start_admin() {
   hooks.explain = [this](std::string pod, SocketAddress dst, AdminHooks::Reply reply) {
     // Not find() and substr(): gcc 12 -O2 sees an overread there that is none.
     const std::string ns(pod.begin(), std::find(pod.begin(), pod.end(), '/'));
-    reply(discovery_->explain_json(ns, dst));
+    discovery_->explain(ns, dst, std::move(reply));
   };
   auto started = AdminServer::start(admin, registry_, readiness_, *recorder_, std::move(hooks));
   if (!started) return started.error();

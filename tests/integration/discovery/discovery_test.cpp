@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "proxy/io/loop.h"
@@ -64,6 +65,18 @@ class Discover : public testing::Test {
     auto entry = lookup(address);
     EXPECT_TRUE(until([&] { return entry->state != State::pending; }));
     return entry;
+  }
+  std::future<std::string> ask_for_explanation(const std::string& address = vip) {
+    auto promise = std::make_shared<std::promise<std::string>>();
+    auto answer = promise->get_future();
+    discovery->explain("shop", SocketAddress::parse(address).value(),
+                       [promise](std::string json) { promise->set_value(std::move(json)); });
+    return answer;
+  }
+  std::string explained() {
+    auto answer = ask_for_explanation();
+    if (answer.wait_for(10s) != std::future_status::ready) return "no explanation within 10 s";
+    return answer.get();
   }
   void web_service(std::vector<std::string> endpoints) {
     control->set_profile(vip, {"web.shop.svc.cluster.local", false, "", ScriptedControl::Refusal::none});
@@ -223,8 +236,7 @@ TEST_F(Discover, RefusesUnknownAddressesWhileControlIsAway) {
   ASSERT_TRUE(until([&] { return ready; }));
   EXPECT_EQ(entry->state, State::not_found);
   EXPECT_TRUE(entry->unavailable);
-  EXPECT_NE(discovery->explain_json("shop", SocketAddress::parse(vip).value()).find("\"unavailable\":true"),
-            std::string::npos);
+  EXPECT_NE(explained().find("\"unavailable\":true"), std::string::npos);
 }
 
 TEST_F(Discover, RecoversWhenControlAnswersAtLast) {
@@ -268,9 +280,40 @@ TEST_F(Discover, ForgetsWhatNobodyUses) {
   EXPECT_TRUE(until([&] { return control->open_streams() == 0; }));
   EXPECT_EQ(discovery->state_json().find(vip), std::string::npos) << discovery->state_json();
   // An explanation asks again, and leaves nothing behind.
-  EXPECT_NE(discovery->explain_json("shop", SocketAddress::parse(vip).value()).find("\"state\":\"service\""),
-            std::string::npos);
+  EXPECT_NE(explained().find("\"state\":\"service\""), std::string::npos);
   EXPECT_TRUE(until([&] { return discovery->state_json().find(vip) == std::string::npos; }));
+}
+
+TEST_F(Discover, ExplainsToAllWhoAskedOnceControlAnswersAndHoldsNobodyUp) {
+  start_control();
+  const int port = control->port();
+  control.reset();
+  options.address = "127.0.0.1:" + std::to_string(port);
+  options.answer_timeout = 20s;
+  start();
+  auto first = ask_for_explanation();
+  auto second = ask_for_explanation();
+  EXPECT_NE(first.wait_for(0s), std::future_status::ready) << "control is away";
+  start_control(port);
+  web_service({"10.1.0.1:8080"});
+  for (auto* answer : {&first, &second}) {
+    ASSERT_EQ(answer->wait_for(10s), std::future_status::ready);
+    const auto json = answer->get();
+    EXPECT_NE(json.find("\"state\":\"service\""), std::string::npos) << json;
+    EXPECT_NE(json.find("\"workers\":0"), std::string::npos) << json << ": nobody has dialled it";
+  }
+  EXPECT_TRUE(until([&] { return discovery->state_json().find(vip) == std::string::npos; }));
+}
+
+TEST_F(Discover, OwesNoExplanationOnceItIsGone) {
+  start_control();
+  control->set_profile(vip, {"", false, "", ScriptedControl::Refusal::silent});
+  start();
+  auto owed = ask_for_explanation();
+  ASSERT_TRUE(until([&] { return control->profile_calls(vip) == 1; }));
+  directory.reset();
+  discovery.reset();
+  EXPECT_THROW(owed.get(), std::future_error) << "the reply was dropped, not called";
 }
 
 TEST_F(Discover, LimitsTheNumberOfEntries) {

@@ -66,6 +66,7 @@ TEST(Convert, KnowsRemovalsAndEmptySets) {
   update.mutable_no_endpoints()->set_exists(true);
   EXPECT_EQ(convert(update).kind, EndpointsUpdate::Kind::none);
   EXPECT_TRUE(convert(update).exists);
+  EXPECT_EQ(convert(api::Update()).kind, EndpointsUpdate::Kind::other);
 }
 
 TEST(Convert, TakesAProfile) {

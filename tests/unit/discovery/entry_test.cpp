@@ -44,6 +44,20 @@ EndpointsUpdate none(bool exists) {
   return update;
 }
 
+TEST(Entry, IgnoresAKindOfUpdateItDoesNotKnow) {
+  Entry e(vip);
+  e.profile(service());
+  EndpointsUpdate unknown;
+  unknown.kind = Kind::other;
+  e.endpoints(unknown);
+  EXPECT_EQ(e.resolution().state, State::pending);
+  e.endpoints(add({pod(1)}));
+  e.endpoints_began();
+  e.endpoints(unknown);
+  EXPECT_EQ(e.resolution().state, State::service) << "nothing was said about the service's existence";
+  EXPECT_EQ(e.resolution().endpoints.size(), 1u);
+}
+
 TEST(Entry, IsPendingUntilControlAnswers) {
   Entry e(vip);
   EXPECT_EQ(e.resolution().state, State::pending);
