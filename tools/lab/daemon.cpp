@@ -54,7 +54,8 @@ class Daemon {
   Clock::time_point start_mesh(Clock::time_point now);
   void reconcile();
   void publish(bool services);
-  void put(const std::string& kind, const json::object& object);
+  std::string put(const std::string& kind, const json::object& object);
+  std::vector<json::object> with_addresses() const;
   void reap();
   void answer(const Fd& connection);
   json::object handle(const json::object& request);
@@ -72,6 +73,7 @@ class Daemon {
   std::unique_ptr<PodRunner> pods_;
   Supervisor programs_;
   std::map<std::string, std::string> written_;  // file below objects/ -> content
+  std::set<std::string> standing_;              // of those, what stays until the plan changes
   bool services_dirty_ = true;
   std::string last_rules_;
   Clock::time_point services_due_{};
@@ -189,17 +191,19 @@ Clock::time_point Daemon::start_mesh(Clock::time_point now) {
   return next;
 }
 
-void Daemon::put(const std::string& kind, const json::object& object) {
+// The object's file below objects/.
+std::string Daemon::put(const std::string& kind, const json::object& object) {
   const auto ns = text_at(object, {"metadata", "namespace"});
   auto file = kind + (ns.empty() ? "" : "_" + ns) + "_" + text_at(object, {"metadata", "name"}) + ".json";
   auto text = json::serialize(object);
   auto& known = written_[file];
-  if (known == text) return;
+  if (known == text) return file;
   if (auto put = write_file_atomically(layout_.objects() + "/" + file, text, 0644); !put) {
     spdlog::error("cannot publish an object: {}", put.error().message());
-    return;
+    return file;
   }
   known = std::move(text);
+  return file;
 }
 
 // Makes what runs follow the plan.
@@ -216,9 +220,10 @@ void Daemon::reconcile() {
       spdlog::error("cannot write {}: {}", path, std::strerror(errno));
     }
   }
-  for (const auto& object : plan_.others) put(text_at(object, {"kind"}), object);
-  for (const auto& node : plan_.nodes) put("Node", node.object);
-  for (const auto& service : plan_.services) put("Service", service.object);
+  standing_.clear();
+  for (const auto& object : plan_.others) standing_.insert(put(text_at(object, {"kind"}), object));
+  for (const auto& node : plan_.nodes) standing_.insert(put("Node", node.object));
+  for (const auto& service : plan_.services) standing_.insert(put("Service", service.object));
   std::set<std::string> wanted;
   for (const auto& pod : plan_.pods) {
     wanted.insert(pod.key());
@@ -233,45 +238,57 @@ void Daemon::reconcile() {
 // Writes Pods and EndpointSlices as they are now and removes files of what is gone.
 void Daemon::publish(bool services) {
   const auto states = pods_->states();
-  std::set<std::string> pod_files;
-  for (const auto& [pod, status] : states) {
-    put("Pod", pod_with_status(*pod, status));
-    pod_files.insert("Pod_" + pod->ns + "_" + pod->name + ".json");
+  auto current = standing_;
+  for (const auto& [pod, status] : states) current.insert(put("Pod", pod_with_status(*pod, status)));
+  for (const auto& service : plan_.services) {
+    for (const auto& slice : endpoint_slices(service, states)) current.insert(put("EndpointSlice", slice));
   }
   for (auto it = written_.begin(); it != written_.end();) {
-    if (it->first.starts_with("Pod_") && !pod_files.contains(it->first)) {
+    if (!current.contains(it->first)) {
       ::unlink((layout_.objects() + "/" + it->first).c_str());
       it = written_.erase(it);
     } else {
       ++it;
     }
   }
-  for (const auto& service : plan_.services) {
-    for (const auto& slice : endpoint_slices(service, states)) put("EndpointSlice", slice);
-  }
   services_dirty_ = services_dirty_ || services;
 }
 
-json::object Daemon::apply(const std::string& path) {
-  auto added = load_objects(path);
-  if (!added) return {{"error", added.error().message()}};
-  auto merged = objects_;
-  // Services keep the addresses they were given: their place in the list may change.
+// The objects, with the addresses that services were given: their place in the list may change.
+std::vector<json::object> Daemon::with_addresses() const {
+  auto out = objects_;
   for (const auto& service : plan_.services) {
-    for (auto& object : merged) {
+    for (auto& object : out) {
       if (text_at(object, {"kind"}) == "Service" && namespace_of(object) == service.ns &&
           text_at(object, {"metadata", "name"}) == service.name) {
         object = service.object;
       }
     }
   }
+  return out;
+}
+
+json::object Daemon::apply(const std::string& path) {
+  auto added = load_objects(path);
+  if (!added) return {{"error", added.error().message()}};
+  auto merged = with_addresses();
   const auto same = [](const json::object& a, const json::object& b) {
     return text_at(a, {"kind"}) == text_at(b, {"kind"}) && namespace_of(a) == namespace_of(b) &&
            text_at(a, {"metadata", "name"}) == text_at(b, {"metadata", "name"});
   };
   for (auto& object : *added) {
     if (text_at(object, {"kind"}) == "Node") return {{"error", "nodes cannot be added to a lab that is up"}};
-    std::erase_if(merged, [&](const auto& old) { return same(old, object); });
+    const auto old =
+        std::find_if(merged.begin(), merged.end(), [&](const auto& o) { return same(o, object); });
+    if (old != merged.end()) {
+      const auto address = text_at(*old, {"spec", "clusterIP"});
+      if (text_at(object, {"kind"}) == "Service" && text_at(object, {"spec", "clusterIP"}).empty() &&
+          !address.empty()) {
+        object_at(object, "spec")["clusterIP"] = address;
+        object_at(object, "spec")["clusterIPs"] = old->at("spec").at("clusterIPs");
+      }
+      merged.erase(old);
+    }
     merged.push_back(std::move(object));
   }
   auto plan = make_plan(merged);
@@ -287,7 +304,7 @@ json::object Daemon::remove(const json::object& request) {
   const auto ns = text_at(request, {"namespace"});
   const auto name = text_at(request, {"name"});
   const auto before = objects_.size();
-  auto kept = objects_;
+  auto kept = with_addresses();
   std::erase_if(kept, [&](const auto& object) {
     const auto own = text_at(object, {"metadata", "name"});
     const bool matches = name.ends_with('*') ? own.starts_with(name.substr(0, name.size() - 1)) : own == name;

@@ -48,6 +48,15 @@ Result<> check_name(const json::object& object) {
   return {};
 }
 
+// The kinds a lab knows have one version each: leaving it out is fine here, while heddle's programs want it.
+void complete(json::object& object) {
+  if (!text_at(object, {"apiVersion"}).empty()) return;
+  const auto kind = text_at(object, {"kind"});
+  object["apiVersion"] = kind == "EndpointSlice" ? "discovery.k8s.io/v1"
+                         : kind == "Deployment"  ? "apps/v1"
+                                                 : "v1";
+}
+
 class Planner {
  public:
   Result<LabPlan> plan(const std::vector<json::object>& objects) {
@@ -63,6 +72,9 @@ class Planner {
     if (plan_.nodes.empty()) {
       (void)add_node(
           json::parse(R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"node-1"}})").as_object());
+    }
+    for (const auto& object : objects) {
+      if (text_at(object, {"kind"}) == "Service") taken_.insert(text_at(object, {"spec", "clusterIP"}));
     }
     for (const auto& object : objects) {
       if (auto added = add(object); !added) return added.error();
@@ -165,11 +177,17 @@ class Planner {
   }
 
   Result<> add_service(const json::object& object) {
-    const auto index = static_cast<unsigned>(plan_.services.size()) + 10;
-    auto service = plan_service(object, index);
-    if (!service) return service.error();
-    plan_.services.push_back(std::move(*service));
-    return {};
+    const bool given = !text_at(object, {"spec", "clusterIP"}).empty();
+    while (true) {
+      auto service = plan_service(object, next_service_++);
+      if (!service) return service.error();
+      // An address made here may be one that another service asks for.
+      const bool collides = !given && std::any_of(service->cluster_ips.begin(), service->cluster_ips.end(),
+                                                  [&](const auto& ip) { return taken_.contains(ip); });
+      if (collides) continue;
+      plan_.services.push_back(std::move(*service));
+      return {};
+    }
   }
 
   Result<> add_config_map(const json::object& object) {
@@ -187,13 +205,17 @@ class Planner {
 
   LabPlan plan_;
   std::set<std::string> seen_;
+  std::set<std::string> taken_;  // cluster addresses that services ask for
   std::size_t next_node_ = 0;
+  unsigned next_service_ = 10;
 };
 
 }  // namespace
 
 Result<LabPlan> make_plan(const std::vector<json::object>& objects) {
-  return Planner().plan(objects);
+  auto completed = objects;
+  for (auto& object : completed) complete(object);
+  return Planner().plan(completed);
 }
 
 std::string stable_uid(std::string_view kind, std::string_view ns, std::string_view name) {

@@ -322,7 +322,7 @@ Result<LabService> plan_service(const json::object& object, unsigned index) {
     ipv4 = names.empty() || std::find(names.begin(), names.end(), "IPv4") != names.end();
   }
   const auto given = text_at(spec, {"clusterIP"});
-  if (given != "None") {
+  if (given != "None" && text_at(spec, {"type"}) != "ExternalName") {
     char hex[8];
     std::snprintf(hex, sizeof hex, "%x", index);
     if (!given.empty()) {
@@ -333,6 +333,10 @@ Result<LabService> plan_service(const json::object& object, unsigned index) {
         out.cluster_ips.push_back("10.96." + std::to_string(index / 250) + "." +
                                   std::to_string(index % 250 + 1));
       if (out.ipv6) out.cluster_ips.push_back("fd00:10:96::" + std::string(hex));
+    }
+    if (out.cluster_ips.empty()) {
+      return make_error(Errc::invalid_argument,
+                        "Service " + out.ns + "/" + out.name + ": ipFamilies names neither IPv4 nor IPv6");
     }
     json::array ips;
     for (const auto& ip : out.cluster_ips) {

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "tools/lab/plan_pod.h"
 #include "tools/lab/yaml.h"
 
 namespace heddle::tools {
@@ -127,6 +128,28 @@ spec: {clusterIP: None, ports: [{port: 80}]}
   EXPECT_TRUE(plan->services[2].cluster_ips.empty());
 }
 
+TEST(LabPlan, GivesNoServiceAnAddressThatAnotherAsksFor) {
+  const auto plan = plan_of(R"(
+kind: Service
+metadata: {name: one}
+spec: {ports: [{port: 80}]}
+---
+kind: Service
+metadata: {name: two}
+spec: {clusterIP: 10.96.0.11, ports: [{port: 80}]}
+---
+kind: Service
+metadata: {name: outside}
+spec: {type: ExternalName, externalName: example.com}
+)");
+  ASSERT_TRUE(plan) << plan.error().message();
+  EXPECT_THAT(plan->services[0].cluster_ips, ElementsAre("10.96.0.12"));
+  EXPECT_THAT(plan->services[1].cluster_ips, ElementsAre("10.96.0.11"));
+  EXPECT_TRUE(plan->services[2].cluster_ips.empty());
+  EXPECT_THAT(error_of("kind: Service\nmetadata: {name: s}\nspec: {ipFamilies: [X], ports: [{port: 80}]}"),
+              HasSubstr("neither IPv4 nor IPv6"));
+}
+
 TEST(LabPlan, NamesTheObjectAndTheRemedyInErrors) {
   EXPECT_THAT(
       error_of("kind: Pod\nmetadata: {name: p}\nspec: {nodeName: x, containers: [{name: c, command: [a]}]}"),
@@ -147,6 +170,16 @@ TEST(LabPlan, ListsKindsItDoesNothingWith) {
   ASSERT_TRUE(plan) << plan.error().message();
   EXPECT_THAT(plan->ignored, ElementsAre("Ingress i"));
   EXPECT_EQ(plan->others.size(), 1u);
+}
+
+TEST(LabPlan, AddsTheVersionThatAnObjectLeavesOut) {
+  const auto plan = plan_of(
+      "kind: Namespace\nmetadata: {name: n}\n---\nkind: EndpointSlice\nmetadata: {name: e}\n---\n"
+      "kind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, command: [a]}]}");
+  ASSERT_TRUE(plan) << plan.error().message();
+  EXPECT_EQ(text_at(plan->others[0], {"apiVersion"}), "v1");
+  EXPECT_EQ(text_at(plan->others[1], {"apiVersion"}), "discovery.k8s.io/v1");
+  EXPECT_EQ(text_at(plan->pods[0].object, {"apiVersion"}), "v1");
 }
 
 TEST(Selector, MatchesOnlyWhenEveryEntryDoesAndNeverWhenEmpty) {
