@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "tools/commands/command.h"
+#include "tools/output/error_text.h"
 
 #ifndef HEDDLE_VERSION
 #define HEDDLE_VERSION "0.1.0"
@@ -12,7 +13,7 @@
 namespace heddle::tools {
 
 int report(const Error& error) {
-  std::fprintf(stderr, "heddle: %s\n", error.message().c_str());
+  std::fprintf(stderr, "heddle: %s\n", error_text(error).c_str());
   return 1;
 }
 

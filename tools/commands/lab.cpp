@@ -9,6 +9,7 @@
 #include "tools/lab/commands.h"
 #include "tools/lab/daemon.h"
 #include "tools/lab/plan_pod.h"
+#include "tools/output/error_text.h"
 #include "tools/output/table.h"
 
 namespace heddle::tools {
@@ -35,7 +36,7 @@ int list_labs(Output output) {
     if (!layout) continue;
     auto status = ask_lab(*layout, {{"op", "status"}});
     if (!status) {
-      labs.push_back(json::object{{"name", name}, {"error", status.error().message()}});
+      labs.push_back(json::object{{"name", name}, {"error", error_text(status.error())}});
       table.add({name, "", "", "", "Dead", "", "", "", "heddle lab down --name " + name});
       continue;
     }
@@ -115,9 +116,13 @@ void add_down_and_list(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
         for (const auto& name : lab_names()) code |= done(lab_down(name));
         return code;
       }
-      if (flags.name.empty() && lab_names().empty()) return 0;
+      const auto names = lab_names();
+      if (flags.name.empty() && names.empty()) return 0;
       auto layout = find_lab(flags.name);
       if (!layout) return report(layout.error());
+      // Fine all the same, for scripts that tidy up; a person may have mistyped it.
+      if (std::find(names.begin(), names.end(), layout->name) == names.end())
+        std::cerr << "heddle: no lab " << layout->name << " is up; `heddle lab list` shows labs\n";
       return done(lab_down(layout->name));
     };
   });
@@ -219,7 +224,18 @@ void add_capture(CLI::App& lab, Chosen& chosen, LabFlags& flags) {
     chosen.run = [&] {
       auto layout = find_lab(flags.name);
       if (!layout) return report(layout.error());
-      flags.capture.netns = layout->netns("node-" + flags.node);
+      auto status = ask_lab(*layout, {{"op", "status"}});
+      if (!status) return report(status.error());
+      std::string known;
+      for (const auto& node : status->at("nodes").as_array()) {
+        const auto name = text_at(node.as_object(), {"name"});
+        if (name == flags.node) flags.capture.netns = text_at(node.as_object(), {"netns"});
+        known += (known.empty() ? "" : ", ") + name;
+      }
+      if (flags.capture.netns.empty()) {
+        return report(make_error(Errc::not_found,
+                                 "no node " + flags.node + " in lab " + layout->name + "; it has " + known));
+      }
       return show_capture(flags.capture, chosen.output);
     };
   });

@@ -70,7 +70,7 @@ void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   tap->add_option("--protocol", flags.protocol, "http/1, http/2, grpc, tls or opaque");
   tap->add_option("--method", flags.method, "GET, POST, ...");
   tap->add_option("--path", flags.path, "Beginning of the path");
-  tap->add_option("--status", flags.status, "HTTP status");
+  tap->add_option("--status", flags.status, "HTTP status")->check(CLI::Range(100, 599).description(""));
   tap->add_option("-n,--limit", flags.limit, "Stop after so many");
   tap->callback([&] {
     chosen.run = [&] {
@@ -80,7 +80,7 @@ void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
           query += (query.empty() ? "" : "&") + std::string(name) + "=" + query_escape(value);
       };
       add("pod", flags.pod);
-      add("namespace", flags.ns);
+      add("ns", flags.ns);
       add("protocol", flags.protocol);
       add("method", flags.method);
       add("path", flags.path);

@@ -17,6 +17,15 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t max_body = 64 * 1024 * 1024;
 
+// What went wrong, and what to do: whose socket it is shows in its path.
+std::string cannot_connect(const std::string& path, int error) {
+  if (error == EACCES || error == EPERM) return "you may not open " + path + ": run this as root (sudo)";
+  const auto folder = path.substr(0, path.rfind('/'));
+  const auto name = folder.substr(folder.rfind('/') + 1);
+  return "nobody answers at " + path + " (" + std::strerror(error) + "): start heddle-" + name +
+         " on this node, say where it runs with --run-dir, or bring a lab up with `heddle lab up FOLDER`";
+}
+
 Result<Fd> connect_stream(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -28,7 +37,7 @@ Result<Fd> connect_stream(const std::string& path) {
   Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) return make_errno(errno, "cannot make a socket");
   if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    return make_error(Errc::unavailable, "nobody answers at " + path + " (" + std::strerror(errno) + ")");
+    return make_error(Errc::unavailable, cannot_connect(path, errno));
   }
   return fd;
 }

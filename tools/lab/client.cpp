@@ -40,6 +40,10 @@ Result<json::object> receive_json(int socket) {
 
 Result<json::object> ask_lab(const LabLayout& layout, const json::object& request) {
   auto socket = connect_unix(layout.socket(), false);
+  if (!socket && (socket.error().code.value() == EACCES || socket.error().code.value() == EPERM)) {
+    return make_error(Errc::permission_denied,
+                      "you may not ask lab " + layout.name + ": run this as root (sudo)");
+  }
   if (!socket) {
     return make_error(Errc::unavailable, "lab " + layout.name +
                                              " does not answer; `heddle lab list` shows labs, `heddle "

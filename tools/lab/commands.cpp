@@ -78,6 +78,21 @@ Result<> wait_for_daemon(const LabLayout& layout, pid_t daemon, Clock::time_poin
   return make_error(Errc::timeout, "the lab's daemon did not answer");
 }
 
+// Until every node's proxy serves its meshed pods, so that what a person tries next need not wait for it. Not
+// an error when it takes too long: connections wait, and `heddle status` says so.
+void wait_for_proxies(const LabLayout& layout, Clock::time_point deadline) {
+  auto status = ask_lab(layout, {{"op", "status"}});
+  if (!status) return;
+  for (const auto& node : status->at("nodes").as_array()) {
+    const auto socket = text_at(node.as_object(), {"runDir"}) + "/agent/admin.sock";
+    const auto waits = [&] {
+      auto reply = http_get(socket, "/metrics", 500ms);
+      return !reply || reply->body.find("\nheddle_agent_pods_waiting_for_proxy 0\n") == std::string::npos;
+    };
+    while (waits() && Clock::now() < deadline) ::usleep(10'000);
+  }
+}
+
 bool settled(const json::object& pod) {
   const auto phase = text_at(pod, {"phase"});
   return phase == "Succeeded" || (phase == "Running" && text_at(pod, {"ready"}) == "true");
@@ -112,6 +127,7 @@ Result<> lab_up(const LabOptions& given, std::chrono::milliseconds timeout, bool
   if (!quiet)
     std::fprintf(stderr, "lab %s: network and programs started, waiting for pods\n", given.name.c_str());
   if (auto ready = wait_for_pods(*layout, timeout); !ready) return ready;
+  if (options.mesh) wait_for_proxies(*layout, begun + timeout);
   if (!quiet) {
     const auto took = std::chrono::duration<double>(Clock::now() - begun).count();
     std::fprintf(

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -12,9 +13,11 @@
 #include "base/io/file.h"
 #include "tools/lab/options.h"
 #include "tools/lab/plan_pod.h"
+#include "tools/output/error_text.h"
 #include "tools/output/json.h"
 #include "tools/output/table.h"
 #include "tools/process/spawn.h"
+#include "tools/views/bypass.h"
 #include "tools/views/commands.h"
 
 namespace heddle::tools {
@@ -78,7 +81,7 @@ void check_machine(Verdicts& out) {
   out.ok("kernel", std::string(names.release) + " (features are tried, not read off the version)");
   const auto cgroup = cgroup2_mount();
   out.judge(static_cast<bool>(cgroup), "cgroup v2", cgroup ? *cgroup : "",
-            cgroup ? "" : cgroup.error().message());
+            cgroup ? "" : error_text(cgroup.error()));
   struct statfs file_system{};
   const bool bpffs = ::statfs("/sys/fs/bpf", &file_system) == 0 && file_system.f_type == 0xcafe4a11;
   if (bpffs) {
@@ -91,7 +94,7 @@ void check_machine(Verdicts& out) {
 // heddle-agent tries each hook on a throw-away cgroup and namespace; this only shows what it found.
 void check_hooks(Verdicts& out) {
   const auto agent = find_program("heddle-agent", "");
-  if (!agent) return out.warn("eBPF hooks", agent.error().message());
+  if (!agent) return out.warn("eBPF hooks", error_text(agent.error()));
   SpawnSpec spec;
   spec.argv = {*agent, "--probe"};
   auto done = run(spec, {}, std::chrono::seconds(20));
@@ -99,7 +102,7 @@ void check_hooks(Verdicts& out) {
   const auto value = done ? json::parse(done->out, malformed) : json::value();
   if (!done || malformed || !value.is_object()) {
     return out.warn("eBPF hooks", "heddle-agent --probe said nothing: " +
-                                      (done ? done->err.substr(0, 200) : done.error().message()));
+                                      (done ? done->err.substr(0, 200) : error_text(done.error())));
   }
   const auto* hooks = find_array(value.get_object(), {"hooks"});
   bool all = hooks && !hooks->empty();
@@ -170,7 +173,7 @@ void check_place(Verdicts& out) {
   }
   for (const auto* program : {"heddle-agent", "heddle-proxy", "heddle-cni", "heddle-control"}) {
     const auto found = find_program(program, "");
-    out.judge(static_cast<bool>(found), program, found ? *found : "", found ? "" : found.error().message());
+    out.judge(static_cast<bool>(found), program, found ? *found : "", found ? "" : error_text(found.error()));
   }
 }
 
@@ -179,7 +182,7 @@ void check_place(Verdicts& out) {
 
 void check_pods(Verdicts& out, const std::string& node, const NodeView& view) {
   auto verified = get_json(view.agent_socket(), "/verify");
-  if (!verified) return out.fail(node + ": pods", verified.error().message());
+  if (!verified) return out.fail(node + ": pods", error_text(verified.error()));
   std::size_t good = 0;
   for (const auto& value : verified->at("pods").as_array()) {
     const auto& pod = value.as_object();
@@ -242,6 +245,49 @@ void check_plaintext(Verdicts& out, const std::string& node, const std::vector<S
          scaled(secured) + " connections and requests encrypted or joined on the node");
 }
 
+// That nobody goes around: a real connection of every meshed pod, and one to it.
+void check_bypass(Verdicts& out, const std::string& node, const NodeView& view, const json::object& state) {
+  const auto processes = processes_by_netns();
+  std::size_t captured = 0;
+  const auto* pods = find_array(state, {"pods"});
+  for (const auto& value : pods ? *pods : json::array()) {
+    const auto* pod = value.if_object();
+    const auto* ips = pod ? find_array(*pod, {"ips"}) : nullptr;
+    if (!pod || text_at(*pod, {"redirected"}) != "true" || !ips || ips->empty()) continue;
+    const auto name = node + ": pod " + text_at(*pod, {"namespace"}) + "/" + text_at(*pod, {"name"});
+    const auto ip = IpAddress::parse(std::string(ips->front().as_string()));
+    struct stat netns{};
+    const auto path = text_at(*pod, {"netns"});
+    if (!ip || ::stat(path.c_str(), &netns) != 0) {
+      out.warn(name, "its connections could not be tried: " + path + " is not there for this command");
+      continue;
+    }
+    const auto process = processes.find(netns.st_ino);
+    if (process == processes.end()) {
+      out.warn(name, "its connections could not be tried: no process of it is running");
+      continue;
+    }
+    const BypassTrial trial{path, view.netns, process->second, *ip};
+    const auto outbound = try_outbound(trial);
+    if (!outbound) {
+      out.fail(name, "outbound: " + error_text(outbound.error()) +
+                         " (right only if its skip-outbound-ports or skip-subnets say so); see "
+                         "`heddle status` and the agent's log");
+      continue;
+    }
+    const auto inbound = try_inbound(trial);
+    if (!inbound) {
+      out.warn(name, "inbound: " + error_text(inbound.error()) +
+                         " (right if its skip-inbound-ports say so, or if the agent lets the node's own "
+                         "address through for want of --probe-cgroup)");
+      continue;
+    }
+    ++captured;
+  }
+  out.ok(node + ": no way around",
+         "connections out of and into " + std::to_string(captured) + " pods were tried and taken over");
+}
+
 std::vector<std::string> meshed_addresses(const std::vector<NodeView>& nodes) {
   std::vector<std::string> out;
   for (const auto& node : nodes) {
@@ -262,16 +308,17 @@ void check_node(Verdicts& out, const NodeView& view, const std::vector<std::stri
   auto state = view.agent_state();
   const auto node = !view.name.empty() ? view.name : state ? text_at(*state, {"node"}) : view.run_dir;
   if (!state) {
-    out.fail(node + ": agent", state.error().message());
+    out.fail(node + ": agent", error_text(state.error()));
   } else {
     out.judge(text_at(*state, {"ready"}) == "true", node + ": agent",
               "ready, " + text_at(*state, {"interception", "mode"}) + " (" +
                   text_at(*state, {"interception", "reason"}) + ")",
               "starting; look at its log");
     check_pods(out, node, view);
+    check_bypass(out, node, view, *state);
   }
   auto samples = view.proxy_metrics();
-  if (!samples) return out.fail(node + ": proxy", samples.error().message());
+  if (!samples) return out.fail(node + ": proxy", error_text(samples.error()));
   out.ok(node + ": proxy", "answers");
   check_certificates(out, node, *samples);
   check_plaintext(out, node, *samples, meshed_ips);

@@ -19,7 +19,8 @@ int show_edges(const Scope& scope, Output output);
 // Ctrl-C.
 int show_tap(const Scope& scope, Output output, const std::string& query, unsigned limit);
 
-// `source` is a pod (NAMESPACE/NAME), `destination` an address with port or SERVICE.NAMESPACE:PORT of a lab.
+// `source` is a pod (NAMESPACE/NAME, or NAME if there is one only), `destination` an address with port or
+// SERVICE.NAMESPACE:PORT of a lab.
 int show_explain(const Scope& scope, Output output, const std::string& source,
                  const std::string& destination);
 

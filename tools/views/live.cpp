@@ -11,6 +11,7 @@
 #include "tools/lab/client.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/plan_pod.h"
+#include "tools/output/error_text.h"
 #include "tools/output/json.h"
 #include "tools/output/table.h"
 #include "tools/views/commands.h"
@@ -30,7 +31,7 @@ bool scrape(const std::vector<NodeView>& nodes, std::vector<Sample>& out) {
   for (const auto& node : nodes) {
     auto samples = node.proxy_metrics();
     if (!samples) {
-      std::cerr << "heddle: node " << node_label(node) << ": " << samples.error().message() << "\n";
+      std::cerr << "heddle: node " << node_label(node) << ": " << error_text(samples.error()) << "\n";
       continue;
     }
     any = true;
@@ -153,7 +154,8 @@ namespace {
 
 std::string tap_line(const json::object& record, bool wide) {
   const auto outbound = text_at(record, {"direction"}) == "outbound";
-  std::string out = text_at(record, {"time"}).substr(11, 12) + (outbound ? " out " : " in  ") +
+  const auto time = text_at(record, {"time"});
+  std::string out = (time.size() > 23 ? time.substr(11, 12) : time) + (outbound ? " out " : " in  ") +
                     text_at(record, {"namespace"}) + "/" + text_at(record, {"pod"}) +
                     (outbound ? " -> " : " <- ");
   const auto authority = text_at(record, {"authority"});
@@ -199,6 +201,11 @@ int show_tap(const Scope& scope, Output output, const std::string& query, unsign
                                 const auto value = json::parse(line, malformed);
                                 if (malformed || !value.is_object()) return true;
                                 const std::lock_guard lock(mutex);
+                                if (const auto* lost = value.get_object().if_contains("dropped")) {
+                                  std::cerr << "heddle: node " << node_label(node) << ": " << json_text(*lost)
+                                            << " more were not shown, they came too fast\n";
+                                  return true;
+                                }
                                 if (limit != 0 && printed >= limit) return false;
                                 if (output == Output::json) {
                                   std::cout << line << std::endl;
@@ -212,7 +219,7 @@ int show_tap(const Scope& scope, Output output, const std::string& query, unsign
                                 return printed != limit;
                               });
       if (!done) {
-        std::cerr << "heddle: node " << node_label(node) << ": " << done.error().message() << "\n";
+        std::cerr << "heddle: node " << node_label(node) << ": " << error_text(done.error()) << "\n";
         ++failed;
       }
     });
@@ -233,7 +240,7 @@ Result<SocketAddress> resolve_destination(const Scope& scope, const std::string&
   auto layout = find_lab(scope.lab);
   if (!port || !layout) {
     return make_error(Errc::invalid_argument,
-                      text + ": write IP:PORT, [IPv6]:PORT or, in a lab, SERVICE.NAMESPACE:PORT");
+                      text + ": write IP:PORT, [IPv6]:PORT or, in a lab that is up, SERVICE.NAMESPACE:PORT");
   }
   auto status = ask_lab(*layout, {{"op", "status"}});
   if (!status) return status.error();
@@ -282,35 +289,59 @@ void print_explanation(const json::value& value, int depth) {
 
 }  // namespace
 
+namespace {
+
+struct ServedPod {
+  std::string name;  // NAMESPACE/NAME
+  const NodeView* node = nullptr;
+};
+
+// The proxy that serves the pod, given as NAMESPACE/NAME or, if there is one of that name only, NAME.
+Result<ServedPod> find_served(const std::vector<NodeView>& nodes, const std::string& wanted) {
+  std::vector<ServedPod> found;
+  std::string away;
+  for (const auto& node : nodes) {
+    const auto state = node.proxy_state();
+    if (!state) {
+      away = error_text(state.error());
+      continue;
+    }
+    const auto* pods = find_array(*state, {"pods"});
+    for (const auto& value : pods ? *pods : json::array()) {
+      const auto* pod = value.if_object();
+      if (!pod) continue;
+      const auto name = text_at(*pod, {"namespace"}) + "/" + text_at(*pod, {"name"});
+      if (name == wanted || text_at(*pod, {"name"}) == wanted) found.push_back({name, &node});
+    }
+  }
+  if (found.size() == 1) return found.front();
+  if (found.size() > 1) {
+    return make_error(Errc::invalid_argument, "several pods are named " + wanted + "; write NAMESPACE/NAME");
+  }
+  return make_error(Errc::not_found, "no proxy here serves a pod " + wanted +
+                                         (away.empty() ? "; `heddle status` shows pods" : ": " + away));
+}
+
+}  // namespace
+
 int show_explain(const Scope& scope, Output output, const std::string& source,
                  const std::string& destination) {
   auto nodes = nodes_in(scope);
   if (!nodes) return report(nodes.error());
   auto address = resolve_destination(scope, destination);
   if (!address) return report(address.error());
-  const auto target = "/explain?pod=" + query_escape(source) + "&dst=" + query_escape(address->to_string());
-  std::string last = "no proxy answers";
-  for (const auto& node : *nodes) {
-    auto reply = http_get(node.proxy_socket(), target);
-    if (!reply) {
-      last = reply.error().message();
-      continue;
-    }
-    boost::system::error_code malformed;
-    auto value = json::parse(reply->body, malformed);
-    if (reply->status != 200 || malformed || !value.is_object() || value.get_object().contains("error")) {
-      const auto* object = malformed ? nullptr : value.if_object();
-      last = object ? text_at(*object, {"error"}) : reply->body.substr(0, 200);
-      continue;  // another node's proxy may serve the pod
-    }
-    if (output == Output::json) {
-      std::cout << json_text(value, true) << "\n";
-    } else {
-      print_explanation(value, 0);
-    }
-    return 0;
+  auto pod = find_served(*nodes, source);
+  if (!pod) return report(pod.error());
+  const auto target =
+      "/explain?pod=" + query_escape(pod->name) + "&dst=" + query_escape(address->to_string());
+  auto explanation = get_json(pod->node->proxy_socket(), target);
+  if (!explanation) return report(explanation.error());
+  if (output == Output::json) {
+    std::cout << json_text(*explanation, true) << "\n";
+  } else {
+    print_explanation(*explanation, 0);
   }
-  return report(make_error(Errc::not_found, "no proxy here serves pod " + source + ": " + last));
+  return 0;
 }
 
 }  // namespace heddle::tools

@@ -54,8 +54,8 @@ Result<std::vector<Sample>> NodeView::agent_metrics() const {
 }
 
 Result<std::vector<NodeView>> nodes_in(const Scope& scope) {
-  if (!scope.run_dir.empty()) return std::vector<NodeView>{{"", scope.run_dir}};
-  if (scope.lab.empty() && lab_names().empty()) return std::vector<NodeView>{{"", "/run/heddle"}};
+  if (!scope.run_dir.empty()) return std::vector<NodeView>{{"", scope.run_dir, ""}};
+  if (scope.lab.empty() && lab_names().empty()) return std::vector<NodeView>{{"", "/run/heddle", ""}};
   auto layout = find_lab(scope.lab);
   if (!layout) return layout.error();
   auto status = ask_lab(*layout, {{"op", "status"}});
@@ -66,7 +66,8 @@ Result<std::vector<NodeView>> nodes_in(const Scope& scope) {
   }
   std::vector<NodeView> out;
   for (const auto& node : status->at("nodes").as_array()) {
-    out.push_back({text_at(node.as_object(), {"name"}), text_at(node.as_object(), {"runDir"})});
+    out.push_back({text_at(node.as_object(), {"name"}), text_at(node.as_object(), {"runDir"}),
+                   text_at(node.as_object(), {"netns"})});
   }
   return out;
 }

@@ -14,6 +14,7 @@ namespace heddle::tools {
 struct NodeView {
   std::string name;  // empty until its agent said so
   std::string run_dir;
+  std::string netns;  // path of the node's network namespace; empty: the caller's
 
   Result<boost::json::object> agent_state() const;
   Result<boost::json::object> proxy_state() const;

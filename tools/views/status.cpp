@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "tools/lab/plan_pod.h"
+#include "tools/output/error_text.h"
 #include "tools/output/json.h"
 #include "tools/output/table.h"
 #include "tools/views/commands.h"
@@ -83,14 +84,16 @@ int show_status(const Scope& scope, Output output) {
     if (agent) {
       entry["agent"] = std::move(*agent);
     } else {
-      entry["agentError"] = agent.error().message();
-      std::cerr << "heddle: node " << or_dash(name) << ": " << agent.error().message() << "\n";
+      entry["agentError"] = error_text(agent.error());
+      std::cerr << "heddle: node " << (name.empty() ? node.run_dir : name) << ": "
+                << error_text(agent.error()) << "\n";
     }
     if (proxy) {
       entry["proxy"] = std::move(*proxy);
     } else {
-      entry["proxyError"] = proxy.error().message();
-      std::cerr << "heddle: node " << or_dash(name) << ": " << proxy.error().message() << "\n";
+      entry["proxyError"] = error_text(proxy.error());
+      std::cerr << "heddle: node " << (name.empty() ? node.run_dir : name) << ": "
+                << error_text(proxy.error()) << "\n";
     }
     list.push_back(std::move(entry));
   }

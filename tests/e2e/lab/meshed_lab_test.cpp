@@ -7,6 +7,7 @@
 namespace heddle::tools {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 class MeshedLab : public LabTest, public testing::WithParamInterface<const char*> {};
@@ -27,12 +28,56 @@ TEST_P(MeshedLab, CarriesRequestsAndShowsThemInEveryView) {
     }
   }
   EXPECT_EQ(pods, 3u);
-  heddle_ok({"check", "--lab", name_});
+  EXPECT_THAT(heddle_ok({"check", "--lab", name_}),
+              AllOf(HasSubstr("into 2 pods were tried and taken over"),
+                    HasSubstr("into 1 pods were tried and taken over")));
   EXPECT_THAT(heddle_ok({"edges", "--lab", name_, "-o", "wide"}), HasSubstr("shop/client"));
   EXPECT_THAT(heddle_ok({"explain", "shop/client", "web.shop:80", "--lab", name_}),
               HasSubstr("web.shop.svc.cluster.local"));
   const auto stat = heddle_json({"stat", "--lab", name_, "--by", "pod", "--window", "0.2"});
   EXPECT_FALSE(stat.at("rows").as_array().empty());
+}
+
+TEST_P(MeshedLab, TellsOfAPodThatGetsAroundTheProxy) {
+  const auto folder = objects(R"(
+kind: Namespace
+metadata: {name: shop, annotations: {linkerd.io/inject: enabled}}
+---
+kind: Pod
+metadata: {name: leaky, namespace: shop, annotations: {config.linkerd.io/skip-outbound-ports: "9"}}
+spec: {containers: [{name: c, command: [sleep, infinity]}]}
+)");
+  heddle_ok({"lab", "up", folder, "--name", name_, "--interception", GetParam()});
+  const auto check = heddle({"check", "--lab", name_});
+  EXPECT_EQ(check.exit.to_string(), "exit code 1");
+  EXPECT_THAT(check.out, AllOf(HasSubstr("pod shop/leaky"), HasSubstr("192.0.2.1:9 was not taken over")));
+}
+
+TEST_P(MeshedLab, ShowsOnlyWhatIsAskedFor) {
+  heddle_ok({"lab", "up", HEDDLE_EXAMPLES "/shop", "--name", name_, "--interception", GetParam()});
+  // The client asks twice a second by itself.
+  const auto tapped = heddle_json({"tap", "--lab", name_, "-N", "shop", "--path", "/", "-n", "1"});
+  EXPECT_EQ(tapped.at("namespace").as_string(), "shop");
+  EXPECT_EQ(heddle({"tap", "--lab", name_, "--status", "99999"}).exit.to_string(), "exit code 2");
+  EXPECT_THAT(heddle_ok({"explain", "client", "web.shop:80", "--lab", name_}), HasSubstr("state: service"));
+  const auto nobody = heddle({"explain", "shop/nobody", "web.shop:80", "--lab", name_});
+  EXPECT_EQ(nobody.exit.to_string(), "exit code 1");
+  EXPECT_THAT(nobody.err, HasSubstr("no proxy here serves a pod shop/nobody"));
+  const auto nowhere = heddle({"lab", "capture", "node-9", "--name", name_});
+  EXPECT_THAT(nowhere.err, HasSubstr("it has node-1, node-2"));
+}
+
+TEST_P(MeshedLab, ForgetsADeletedServiceAndGivesItsAddressBack) {
+  heddle_ok({"lab", "up", HEDDLE_EXAMPLES "/shop", "--name", name_, "--interception", GetParam()});
+  const auto state = [&] {
+    const auto explained = heddle_json({"explain", "shop/client", "10.96.0.11:80", "--lab", name_});
+    return std::string(explained.at("state").as_string());
+  };
+  ASSERT_EQ(state(), "service");
+  heddle_ok({"lab", "delete", "Service", "shop/web", "--name", name_});
+  EXPECT_TRUE(wait_until([&] { return state() != "service"; })) << "control goes on knowing it";
+  heddle_ok({"lab", "apply", HEDDLE_EXAMPLES "/shop/web.yaml", "--name", name_});
+  EXPECT_TRUE(wait_until([&] { return state() == "service"; }));
 }
 
 TEST_P(MeshedLab, OutlivesRestartsOfEveryProgram) {

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/output/error_text.h"
+
+namespace heddle::tools {
+
+std::string error_text(const Error& error) {
+  const bool ours = error.code.category() == make_error_code(Errc::internal).category();
+  return ours && !error.detail.empty() ? error.detail : error.message();
+}
+
+}  // namespace heddle::tools
