@@ -25,25 +25,31 @@ void collect(const CLI::App& app, const std::string& path, std::vector<Completio
     for (const auto& name : option->get_lnames()) entry.flags.push_back("--" + name);
     for (const auto& name : option->get_snames()) entry.flags.push_back("-" + name);
   }
+  // The application's own flags may stand after any command, too.
+  if (!path.empty())
+    entry.flags.insert(entry.flags.end(), out.front().flags.begin(), out.front().flags.end());
+  std::sort(entry.flags.begin(), entry.flags.end());
+  entry.flags.erase(std::unique(entry.flags.begin(), entry.flags.end()), entry.flags.end());
   out.push_back(std::move(entry));
   for (const auto* child : children)
     collect(*child, path.empty() ? child->get_name() : path + " " + child->get_name(), out);
 }
 
-// bash, and zsh through its bashcompinit: the command path is what precedes the word, flags left out.
+// bash, and zsh through its bashcompinit: the chain of commands is what precedes the word, flags left out.
+// (Not called path, which in zsh is the list of folders of programs.)
 std::string bash_script(const std::vector<CompletionEntry>& entries) {
   std::string out =
       "_heddle() {\n"
-      "  local path=\"\" word\n"
-      "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
-      "    case \"$word\" in -*) ;; *) case \"$path $word\" in\n";
+      "  local chain=\"\" word\n"
+      "  for word in \"${COMP_WORDS[@]:1:$((COMP_CWORD-1))}\"; do\n"
+      "    case \"$word\" in -*) ;; *) case \"$chain $word\" in\n";
   for (const auto& entry : entries) {
     for (const auto& sub : entry.subcommands) {
       out += "      \"" + (entry.path.empty() ? "" : " " + entry.path) + " " + sub +
-             "\") path=\"$path $word\" ;;\n";
+             "\") chain=\"$chain $word\" ;;\n";
     }
   }
-  out += "    esac ;; esac\n  done\n  local words=\"\"\n  case \"$path\" in\n";
+  out += "    esac ;; esac\n  done\n  local words=\"\"\n  case \"$chain\" in\n";
   for (const auto& entry : entries) {
     out += "    \"" + (entry.path.empty() ? "" : " " + entry.path) + "\") words=\"" +
            joined(entry.subcommands) + (entry.subcommands.empty() ? "" : " ") + joined(entry.flags) +
