@@ -71,8 +71,9 @@ void print(const WireSummary& wire, Output output) {
                                 {"sni", flow.sni},
                                 {"alpn", alpn},
                                 {"sample", printable(flow.sample)}});
-    const auto detail =
+    auto detail =
         flow.tls ? flow.sni + (alpn.empty() ? "" : " [" + alpn + "]") : "\"" + printable(flow.sample) + "\"";
+    if (detail.empty() && !flow.tls13) detail = "(its handshake passed before the capture began)";
     table.add({flow.client.to_string(), flow.server.to_string(), scaled(static_cast<double>(flow.bytes)),
                flow.tls13 ? "TLS 1.3"
                : flow.tls ? "TLS"

@@ -8,6 +8,8 @@
 #include <boost/json.hpp>
 #include <filesystem>
 
+#include "base/io/cgroup.h"
+#include "base/io/file.h"
 #include "tools/process/spawn.h"
 
 namespace heddle::tools {
@@ -19,11 +21,22 @@ std::string lab_name() {
   return "e2e-demo-" + std::to_string(::getpid());
 }
 
-bool anything_left() {
+// Folders (with pins and namespaces in them), mounts, and cgroups (with processes in them). Empty when
+// nothing is left.
+std::string anything_left() {
+  std::string out;
+  const auto mounts = read_file("/proc/self/mountinfo");
+  const auto cgroups = cgroup2_mount();
+  EXPECT_TRUE(cgroups);
   for (const auto* suffix : {"", "-before", "-iptables"}) {
-    if (std::filesystem::exists("/run/heddle-lab/" + lab_name() + suffix)) return true;
+    const auto name = lab_name() + suffix;
+    const auto folder = "/run/heddle-lab/" + name;
+    if (std::filesystem::exists(folder)) out += folder + " ";
+    if (mounts && mounts->find(folder + "/") != std::string::npos) out += "mounts of " + name + " ";
+    if (cgroups && std::filesystem::exists(*cgroups + "/heddle-lab/" + name))
+      out += "cgroup of " + name + " ";
   }
-  return false;
+  return out;
 }
 
 class Demo : public testing::TestWithParam<const char*> {};
@@ -43,28 +56,35 @@ TEST_P(Demo, HoldsAtEveryStepAndLeavesNothing) {
   EXPECT_TRUE(document.at("ok").as_bool());
   EXPECT_GE(document.at("steps").as_array().size(), 12u);
   EXPECT_EQ(done->exit.status, 0) << done->err;
-  EXPECT_FALSE(anything_left());
+  EXPECT_EQ(anything_left(), "");
 }
 
 INSTANTIATE_TEST_SUITE_P(Interception, Demo, testing::Values("ebpf", "iptables"),
                          [](const auto& mode) { return std::string(mode.param); });
 
-TEST(DemoInterrupted, RemovesEverythingOnCtrlC) {
+// By the lab that is up when Ctrl-C comes.
+class DemoInterrupted : public testing::TestWithParam<const char*> {};
+
+TEST_P(DemoInterrupted, RemovesEverythingOnCtrlC) {
   SpawnSpec spec;
   spec.argv = {HEDDLE_BIN "/heddle", "demo", "--name", lab_name()};
   spec.output_file = "/dev/null";
   auto pid = spawn(spec);
   ASSERT_TRUE(pid) << pid.error().message();
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  const auto socket = "/run/heddle-lab/" + lab_name() + "-before/lab.sock";
+  const auto socket = "/run/heddle-lab/" + lab_name() + GetParam() + "/lab.sock";
   while (!std::filesystem::exists(socket) && std::chrono::steady_clock::now() < deadline) ::usleep(10'000);
-  ASSERT_TRUE(std::filesystem::exists(socket)) << "the demo did not bring its first lab up";
+  ASSERT_TRUE(std::filesystem::exists(socket)) << "the demo did not bring that lab up";
   ::kill(*pid, SIGINT);
   int status = 0;
   ASSERT_EQ(::waitpid(*pid, &status, 0), *pid);
   EXPECT_EQ(Exit{status}.to_string(), "exit code 130");
-  EXPECT_FALSE(anything_left());
+  EXPECT_EQ(anything_left(), "");
 }
+
+INSTANTIATE_TEST_SUITE_P(Lab, DemoInterrupted, testing::Values("-before", ""), [](const auto& suffix) {
+  return std::string(*suffix.param ? "WithoutHeddle" : "Meshed");
+});
 
 }  // namespace
 }  // namespace heddle::tools
