@@ -2,6 +2,7 @@
 #include "control/admin/http.h"
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
@@ -21,6 +22,7 @@ namespace {
 
 constexpr int connection_limit = 64;
 constexpr auto idle_limit = std::chrono::seconds(15);
+constexpr auto accept_again = std::chrono::milliseconds(200);
 constexpr std::size_t header_limit = 8 * 1024;
 
 http::response<http::string_body> answer(const http::request<http::empty_body>& request,
@@ -94,6 +96,7 @@ struct AdminServer::Parts {
   int open = 0;  // of the thread's own
   asio::io_context context{1};
   tcp::acceptor acceptor{context};
+  asio::steady_timer again{context};
   std::thread thread;
 
   void accept() {
@@ -102,7 +105,10 @@ struct AdminServer::Parts {
       if (!error && open < connection_limit) {
         std::make_shared<Connection>(std::move(socket), pages, open)->read();
       }
-      accept();
+      if (!error) return accept();
+      // Out of descriptors: the connection stays queued, so that trying at once would never pause.
+      again.expires_after(accept_again);
+      again.async_wait([this](beast::error_code) { accept(); });
     });
   }
 };
