@@ -85,6 +85,7 @@ class FolderSource : public Source {
   bool reload(const std::string& name);
   bool set_broken(File& file, const std::string& why);
   void publish();
+  void tell_of_duplicates();
 
   const std::string path_;
   Listener on_change_;
@@ -94,6 +95,7 @@ class FolderSource : public Source {
   std::map<std::string, File> files_;  // the thread's own, after start()
   std::uint64_t errors_ = 0;
   bool connected_ = false;
+  std::string duplicate_;    // what was last told of; empty: nothing
   bool announcing_ = false;  // the first snapshot is only for current()
 
   mutable std::mutex mutex_;
@@ -282,7 +284,35 @@ void FolderSource::publish() {
     current_ = next;
     status_ = status;
   }
+  if (next->objects().size() < status.objects || !duplicate_.empty()) tell_of_duplicates();
   if (announcing_) on_change_(next);
+}
+
+// A copy left behind silently hides the original, or is hidden by it. Told once.
+void FolderSource::tell_of_duplicates() {
+  std::map<std::string, const std::string*> seen;  // object -> file
+  std::string found;
+  const auto look = [&](const auto& list, const char* kind, const std::string& file) {
+    for (const auto& object : list) {
+      const auto [at, is_new] =
+          seen.try_emplace(std::string(kind) + " " + object->meta.ns + "/" + object->meta.name, &file);
+      if (!is_new && found.empty()) found = at->first + " in " + *at->second + " and " + file;
+    }
+  };
+  for (const auto& [name, file] : files_) {
+    look(file.objects.namespaces, "Namespace", name);
+    look(file.objects.nodes, "Node", name);
+    look(file.objects.pods, "Pod", name);
+    look(file.objects.service_accounts, "ServiceAccount", name);
+    look(file.objects.services, "Service", name);
+    look(file.objects.slices, "EndpointSlice", name);
+  }
+  if (found == duplicate_) return;
+  duplicate_ = found;
+  if (!found.empty()) {
+    spdlog::warn("an object is there twice, the later one is used: remove one folder={} object=\"{}\"", path_,
+                 found);
+  }
 }
 
 }  // namespace

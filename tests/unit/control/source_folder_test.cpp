@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -44,6 +46,7 @@ class FolderSource : public ::testing::Test {
   test::ScratchFolder folder_;
   std::mutex mutex_;
   std::condition_variable changed_;
+  std::ostringstream told_;
   std::unique_ptr<Source> source_;
 };
 
@@ -153,6 +156,27 @@ TEST_F(FolderSource, ReadsAFileWhoseModeIsPutRight) {
   ASSERT_EQ(::chmod(folder_.file("a.yaml").c_str(), 0644), 0);
   EXPECT_TRUE(has_pod("a"));
   EXPECT_EQ(source_->status().broken_files, 0U);
+}
+
+TEST_F(FolderSource, TellsOnceOfAnObjectThatIsThereTwice) {
+  const auto log = std::make_shared<spdlog::sinks::ostream_sink_mt>(told_);
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("test", log));
+  folder_.put("a.yaml", pod_yaml("a"));
+  folder_.put("copy-of-a.yaml", "{apiVersion: v1, kind: Pod, metadata: {name: a, uid: later}}\n");
+  start();
+  EXPECT_EQ(source_->current()->find_pod("default", "a")->meta.uid, "later");
+  folder_.put("b.yaml", pod_yaml("b"));
+  EXPECT_TRUE(has_pod("b"));
+  folder_.remove("copy-of-a.yaml");
+  EXPECT_TRUE(becomes(
+      [](const Snapshot& now, const Status&) { return now.find_pod("default", "a")->meta.uid.empty(); }));
+  source_.reset();
+  spdlog::set_default_logger(before);
+  const std::string told = told_.str();
+  const auto at = told.find("Pod default/a in a.yaml and copy-of-a.yaml");
+  EXPECT_NE(at, std::string::npos) << told;
+  EXPECT_EQ(told.find("there twice", told.find("there twice") + 1), std::string::npos) << told;
 }
 
 TEST_F(FolderSource, TakesABurstOfFilesAsAFewChanges) {
