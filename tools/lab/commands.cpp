@@ -176,13 +176,16 @@ Result<> wait_for_pods(const LabLayout& layout, std::chrono::milliseconds timeou
                  text_at(pod, {"phase"}) +
                  (text_at(pod, {"message"}).empty() ? "" : ", " + text_at(pod, {"message"}));
     }
-    if (count == 0) return {};
+    // A connection to a service's address made before the nodes' rules know its pods would never be
+    // translated: the kernel decides that once per connection.
+    if (count == 0 && text_at(*status, {"servicesReachable"}) == "true") return {};
     if (Clock::now() > deadline) {
       for (const auto& value : status->at("nodes").as_array()) {
         if (text_at(value.as_object(), {"ready"}) != "true") {
           waiting += "\n  node " + text_at(value.as_object(), {"name"}) + ": heddle-agent is not ready";
         }
       }
+      if (count == 0) waiting += "\n  services: their rules are not in place";
       return make_error(Errc::timeout, std::to_string(count) + " pods are not ready after " +
                                            std::to_string(timeout.count() / 1000) + " s:" + waiting +
                                            "\nlogs are in " + layout.logs());

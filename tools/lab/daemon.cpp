@@ -372,6 +372,7 @@ json::object Daemon::status() const {
           {"programs", programs_.state()},
           {"pods", pods_->to_json()},
           {"services", std::move(services)},
+          {"servicesReachable", !services_dirty_},
           {"ignored", std::move(ignored)}};
 }
 

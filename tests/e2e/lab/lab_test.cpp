@@ -2,8 +2,10 @@
 // The lab by itself: the bare CNI chain, without heddle's programs.
 #include <gmock/gmock.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <future>
 #include <sstream>
 
 #include "base/io/cgroup.h"
@@ -82,6 +84,57 @@ TEST_F(BareLab, FollowsReadinessInEndpointSlicesAndServiceAddresses) {
   }));
   ASSERT_TRUE(in_pod("server", {"rm", "/mnt/state/ready"}).exit.ok());
   EXPECT_TRUE(wait_until([&] { return !ready_in_slice(); }));
+}
+
+// Pods that become ready within moments of each other, each a change of the nodes' rules: the last must be in
+// them.
+TEST_F(BareLab, HasItsServicesAddressesInPlaceOnceItIsUp) {
+  const auto gate = "/tmp/" + name_ + "-gate";
+  const auto folder = objects(R"(
+kind: Node
+metadata: {name: a}
+---
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 12
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+        - {name: c, command: [sleep, infinity], readinessProbe: {exec: {command: [test, -f, )" +
+                              gate + R"(]}}}
+---
+kind: Service
+metadata: {name: web}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+)");
+  auto up = std::async(std::launch::async,
+                       [&] { return heddle_ok({"lab", "up", folder, "--name", name_, "--no-mesh"}); });
+  const auto running = [&] {
+    const auto listed = heddle({"lab", "list"}).out;
+    std::size_t count = 0;
+    for (auto at = listed.find("Running"); at != std::string::npos; at = listed.find("Running", at + 1))
+      ++count;
+    return count;
+  };
+  EXPECT_TRUE(wait_until([&] { return running() == 12; }));
+  EXPECT_TRUE(write_file_atomically(gate, "", 0644));
+  up.get();
+  ::unlink(gate.c_str());
+  const auto labs = heddle_json({"lab", "list"});
+  EXPECT_THAT(boost::json::serialize(labs), HasSubstr(R"("servicesReachable":true)"));
+  SpawnSpec spec;
+  spec.argv = {"nsenter",
+               "--net=/run/heddle-lab/" + name_ + "/netns/node-a",
+               "nft",
+               "list",
+               "table",
+               "inet",
+               "heddle_lab_services"};
+  const auto rules = run_checked(spec);
+  ASSERT_TRUE(rules) << rules.error().message();
+  EXPECT_THAT(*rules, HasSubstr("numgen random mod 12"));
 }
 
 TEST_F(BareLab, JoinsNodesOverIpv4AndIpv6) {
