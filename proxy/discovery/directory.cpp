@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <list>
 #include <random>
 #include <unordered_map>
 #include <vector>
@@ -44,17 +45,19 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
       auto destination = std::make_shared<Destination>(random_());
       destination->address = original_dst;
       destination->authority = original_dst.to_string();
-      if (entries_.size() >= settings_.max_entries) {
-        // A pod that scans addresses must not grow this without end; fails closed.
+      if (entries_.size() >= settings_.max_entries && !make_room()) {
+        // Every entry is in use: fails closed.
         destination->state = Destination::State::not_found;
         destination->unavailable = true;
         return destination;
       }
-      it = entries_.emplace(key, Held{std::move(destination), {}}).first;
+      it = entries_.emplace(key, Held{std::move(destination), {}, {}}).first;
+      it->second.place = order_.insert(order_.end(), &it->first);
       upstream_.subscribe(key, client.name);
       if (!sweep_.armed()) sweep_.arm(settings_.idle / 4);
     }
     it->second.used = loop_.now();
+    order_.splice(order_.end(), order_, it->second.place);
     return it->second.destination;
   }
 
@@ -98,7 +101,33 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
   struct Held {
     DestinationRef destination;
     Loop::Clock::time_point used;
+    std::list<const LookupKey*>::iterator place;  // in order_
   };
+  using Entries = std::unordered_map<LookupKey, Held, KeyHash>;
+
+  Entries::iterator forget(Entries::iterator it) {
+    waiting_.erase(it->second.destination.get());
+    order_.erase(it->second.place);
+    upstream_.unsubscribe(it->first);
+    return entries_.erase(it);
+  }
+
+  // A pod that scans addresses must neither grow this without end nor keep other pods' addresses out: what
+  // was not dialled for the longest time gives way, unless a connection uses it. Looks at a few only.
+  bool make_room() {
+    constexpr int looked_at = 16;
+    int left = looked_at;
+    for (auto key = order_.begin(); key != order_.end() && left > 0; ++key, --left) {
+      const auto it = entries_.find(**key);
+      if (it->second.destination.use_count() > 1) continue;
+      forget(it);
+      return true;
+    }
+    // These are in use: the next look begins behind them.
+    for (int passed = looked_at - left; passed > 0; --passed)
+      order_.splice(order_.end(), order_, order_.begin());
+    return false;
+  }
 
   void call_later(std::vector<std::shared_ptr<Waiting>> all) {
     loop_.defer([all = std::move(all)] {
@@ -121,9 +150,7 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
         ++it;
         continue;
       }
-      waiting_.erase(it->second.destination.get());
-      upstream_.unsubscribe(it->first);
-      it = entries_.erase(it);
+      it = forget(it);
     }
     if (!entries_.empty()) sweep_.arm(settings_.idle / 4);
   }
@@ -131,7 +158,8 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
   const Settings settings_;
   const Upstream upstream_;
   Loop& loop_;
-  std::unordered_map<LookupKey, Held, KeyHash> entries_;
+  Entries entries_;
+  std::list<const LookupKey*> order_;  // keys of entries_, the latest dialled last
   std::unordered_map<const Destination*, std::vector<std::shared_ptr<Waiting>>> waiting_;
   std::mt19937_64 random_{std::random_device{}()};
   Timer sweep_;

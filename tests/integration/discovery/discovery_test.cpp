@@ -326,6 +326,23 @@ TEST_F(Discover, LimitsTheNumberOfEntries) {
   EXPECT_TRUE(until([&] { return entries[2]->state == State::endpoint; }));
 }
 
+TEST_F(Discover, ForgetsTheOldestAddressesWhenTooManyAreDialled) {
+  start_control();
+  options.max_entries = 3;
+  start();
+  const auto kept = lookup("192.0.2.1:80");
+  for (int i = 2; i <= 20; ++i) {
+    const auto scanned = lookup("192.0.2." + std::to_string(i) + ":80");
+    EXPECT_FALSE(scanned->unavailable) << i << ": nobody uses the earlier ones any more";
+  }
+  EXPECT_EQ(lookup("192.0.2.1:80"), kept) << "a connection uses it";
+  EXPECT_TRUE(until([&] {
+    const auto state = discovery->state_json();
+    return state.find("192.0.2.20:80") != std::string::npos &&
+           state.find("192.0.2.2:80") == std::string::npos;
+  })) << discovery->state_json();
+}
+
 TEST_F(Discover, FindsControlBeforeAnybodyAsks) {
   start_control();
   start();
