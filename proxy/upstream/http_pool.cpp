@@ -17,6 +17,7 @@ constexpr std::chrono::seconds series_lifetime{30};
 
 struct BucketKey {
   std::uint32_t pod = 0;
+  std::uint64_t netns_cookie = 0;  // a pod's id is given to another pod later, its cookie never
   bool http2 = false;
   SocketAddress to;
   IpAddress client;  // unspecified: any
@@ -75,7 +76,8 @@ class Pool final : public HttpPool {
         series_timer_(worker.loop, [this] { series_.clear(); }) {}
 
   http::Client* acquire(const Key& key, http::ClientWaiter& waiter) override {
-    BucketKey bucket_key{key.pod->id, key.http2, key.to, key.show_client ? key.show_client->ip : IpAddress{}};
+    BucketKey bucket_key{key.pod->id, key.pod->netns_cookie, key.http2, key.to,
+                         key.show_client ? key.show_client->ip : IpAddress{}};
     auto& bucket = buckets_[bucket_key];
     if (!bucket) {
       HttpBucket::Limits limits;
@@ -99,6 +101,12 @@ class Pool final : public HttpPool {
 
   void drain() override {
     for (auto& [key, bucket] : buckets_) bucket->drain();
+  }
+
+  void pod_removed(std::uint32_t pod_id) override {
+    for (auto& [key, bucket] : buckets_) {
+      if (key.pod == pod_id) bucket->drain();
+    }
   }
 
  private:

@@ -38,6 +38,8 @@ class HttpPool {
   virtual HttpSeriesCache& series() = 0;
   // Closes idle connections; new ones are not kept when their request is done.
   virtual void drain() = 0;
+  // A pod left this node: its idle connections are closed.
+  virtual void pod_removed(std::uint32_t pod_id) = 0;
 };
 std::unique_ptr<HttpPool> make_http_pool(Worker& worker);
 

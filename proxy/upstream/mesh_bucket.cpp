@@ -24,8 +24,10 @@ bool write_whole(Stream& stream, std::string_view text) {
 // A tunnel somebody waits for; destroyed by them, or told and then destroyed by them.
 class MeshBucket::Tunnel final : public MeshPool::Pending, public http::TurnItem {
  public:
-  Tunnel(MeshBucket& bucket, SocketAddress client, std::chrono::milliseconds timeout, MeshPool::Done done)
-      : bucket_(&bucket),
+  Tunnel(MeshBucket& bucket, SocketAddress client, std::chrono::milliseconds timeout,
+         MeshPool::Content carries, MeshPool::Done done)
+      : content(carries),
+        bucket_(&bucket),
         client_(client),
         done_(std::move(done)),
         // The connection itself has its own time-outs; this one bounds the wait behind others.
@@ -37,6 +39,7 @@ class MeshBucket::Tunnel final : public MeshPool::Pending, public http::TurnItem
     bucket.engine_.schedule(*this);
   }
   ~Tunnel() { leave(); }
+  const MeshPool::Content content;
 
   void tell(Result<MeshPool::Tunnel> result) {
     leave();
@@ -101,6 +104,12 @@ class MeshBucket::Attempt {
         bucket_.worker_.settings.handshake_timeout, [this](Result<tls::Established> result) {
           if (!result) return bucket_.failed(*this, result.error());
           const std::string& alpn = result->session.alpn;
+          // At the port of the header nothing else says which app is meant.
+          if (bucket_.info_.opaque_transport_port != 0 && alpn.empty()) {
+            return bucket_.failed(
+                *this, make_error(Errc::protocol, "the peer takes no transport header at port " +
+                                                      std::to_string(bucket_.info_.opaque_transport_port)));
+          }
           const Wire wire = alpn == tls::alpn_heddle      ? Wire::heddle
                             : alpn == tls::alpn_transport ? Wire::linkerd_transport
                                                           : Wire::linkerd_transparent;
@@ -136,8 +145,8 @@ MeshBucket::~MeshBucket() {
 
 std::unique_ptr<MeshPool::Pending> MeshBucket::open_tunnel(SocketAddress client,
                                                            std::chrono::milliseconds timeout,
-                                                           MeshPool::Done done) {
-  return std::make_unique<Tunnel>(*this, client, timeout, std::move(done));
+                                                           MeshPool::Content content, MeshPool::Done done) {
+  return std::make_unique<Tunnel>(*this, client, timeout, content, std::move(done));
 }
 
 void MeshBucket::serve(Tunnel& tunnel) {
@@ -196,11 +205,14 @@ void MeshBucket::connected(Attempt& attempt, Wire wire, std::unique_ptr<Stream> 
   if (wire == Wire::linkerd_transport) {
     TransportHeader header;
     header.port = info_.address.port;
-    header.session = use_for_tunnel ? TransportHeader::Session::bytes
-                     : http2_       ? TransportHeader::Session::http2
-                                    : TransportHeader::Session::http1;
+    // Towards an endpoint that is declared opaque it is bytes, also when we know better.
+    const bool bytes = info_.hint == ProtocolHint::opaque ||
+                       (use_for_tunnel && waiting_.front()->content == MeshPool::Content::bytes);
+    header.session = bytes                       ? TransportHeader::Session::bytes
+                     : http2_ && !use_for_tunnel ? TransportHeader::Session::http2
+                                                 : TransportHeader::Session::http1;
     if (!write_whole(*stream, encode_transport_header(header)))
-      return connect_failed(make_error(Errc::closed, "the peer closed before the transport header"));
+      return lost(for_tunnel, make_error(Errc::closed, "the peer closed before the transport header"));
   }
   if (use_for_tunnel) {
     Tunnel& tunnel = *waiting_.front();
@@ -219,6 +231,11 @@ void MeshBucket::connected(Attempt& attempt, Wire wire, std::unique_ptr<Stream> 
 void MeshBucket::failed(Attempt& attempt, const Error& error) {
   const bool for_tunnel = attempt.for_tunnel;
   forget(attempt);
+  lost(for_tunnel, error);
+}
+
+// A connection will not come of an attempt: tells those for whom no other one runs.
+void MeshBucket::lost(bool for_tunnel, const Error& error) {
   const bool shared = !wire_ || *wire_ == Wire::heddle;
   const std::size_t others = shared ? 0 : attempts_.size();
   std::size_t failing = for_tunnel || shared ? waiting_.size() - std::min(waiting_.size(), others) : 0;

@@ -19,7 +19,7 @@ class MeshBucket final : public HttpBucket {
   ~MeshBucket() override;
 
   std::unique_ptr<MeshPool::Pending> open_tunnel(SocketAddress client, std::chrono::milliseconds timeout,
-                                                 MeshPool::Done done);
+                                                 MeshPool::Content content, MeshPool::Done done);
 
  private:
   class Tunnel;   // one that waits
@@ -35,6 +35,7 @@ class MeshBucket final : public HttpBucket {
   void connect_for_tunnels();
   void connected(Attempt& attempt, Wire wire, std::unique_ptr<Stream> stream);
   void failed(Attempt& attempt, const Error& error);
+  void lost(bool for_tunnel, const Error& error);
   void forget(Attempt& attempt);
 
   Worker& worker_;

@@ -16,9 +16,14 @@ constexpr std::chrono::seconds sweep_interval{5};
 
 struct MeshKey {
   std::uint32_t pod = 0;
+  std::uint64_t netns_cookie = 0;  // a pod's id is given to another pod later, its cookie never
   bool http2 = false;
   SocketAddress to;
   std::string identity;  // an address may be somebody else's later
+  // And be reached in another way.
+  std::string server_name;
+  ProtocolHint hint = ProtocolHint::none;
+  std::uint16_t transport_port = 0;
 
   bool operator==(const MeshKey&) const = default;
 };
@@ -36,8 +41,9 @@ class Pool final : public MeshPool {
       : worker_(worker), engine_(worker.loop, scratch_), sweeper_(worker.loop, [this] { sweep(); }) {}
 
   std::unique_ptr<Pending> open_tunnel(PodRef pod, EndpointRef endpoint, SocketAddress client,
-                                       std::chrono::milliseconds timeout, Done done) override {
-    return bucket(pod, endpoint, false).open_tunnel(client, timeout, std::move(done));
+                                       std::chrono::milliseconds timeout, Content content,
+                                       Done done) override {
+    return bucket(pod, endpoint, false).open_tunnel(client, timeout, content, std::move(done));
   }
 
   http::Client* acquire(const PodRef& pod, const EndpointRef& endpoint, bool http2,
@@ -51,14 +57,22 @@ class Pool final : public MeshPool {
     for (auto& [key, bucket] : buckets_) bucket->drain();
   }
 
+  void pod_removed(std::uint32_t pod_id) override {
+    for (auto& [key, bucket] : buckets_) {
+      if (key.pod == pod_id) bucket->drain();
+    }
+  }
+
  private:
   MeshBucket& bucket(const PodRef& pod, const EndpointRef& endpoint, bool http2) {
     // With the hint all requests go as HTTP/2, whatever they were; to a heddle they always do.
-    const bool only_http2 = http2 && endpoint->info.hint == ProtocolHint::none;
-    auto& found = buckets_[MeshKey{pod->id, only_http2, endpoint->info.address, endpoint->info.identity}];
+    const EndpointInfo& info = endpoint->info;
+    const bool only_http2 = http2 && info.hint != ProtocolHint::h2;
+    auto& found = buckets_[MeshKey{pod->id, pod->netns_cookie, only_http2, info.address, info.identity,
+                                   info.server_name, info.hint, info.opaque_transport_port}];
     if (!found) {
-      found = std::make_unique<MeshBucket>(worker_, engine_, pod, endpoint->info,
-                                           http2 || endpoint->info.hint == ProtocolHint::h2);
+      found =
+          std::make_unique<MeshBucket>(worker_, engine_, pod, info, http2 || info.hint == ProtocolHint::h2);
       if (!sweeper_.armed()) sweeper_.arm(sweep_interval);
     }
     return *found;

@@ -41,13 +41,16 @@ class MeshPool {
   };
   virtual ~MeshPool() = default;
 
+  // What the bytes of a tunnel are, which a peer that takes a transport header wants to know.
+  enum class Content : std::uint8_t { bytes, http1 };
+
   // A byte stream to the app behind `endpoint`, which is meshed (info.identity is set): a CONNECT stream, or
   // a TLS connection of its own to a peer that is no heddle. Never plaintext. `client` is told to the far
   // proxy.
   [[nodiscard]] virtual std::unique_ptr<Pending> open_tunnel(PodRef pod, EndpointRef endpoint,
                                                              SocketAddress client,
                                                              std::chrono::milliseconds timeout,
-                                                             Done done) = 0;
+                                                             Content content, Done done) = 0;
   // A client for requests to the same, or null: then `waiter` is told later. `http2`: the request is
   // HTTP/2's, which matters towards peers that are no heddle and have no hint.
   virtual http::Client* acquire(const PodRef& pod, const EndpointRef& endpoint, bool http2,
@@ -55,6 +58,8 @@ class MeshPool {
   // What the HTTP codecs of this worker share; lives here, as this pool outlives everything that uses it.
   virtual http::Engine& engine() = 0;
   virtual void drain() = 0;
+  // A pod left this node: its idle connections, which hold its network namespace, are closed.
+  virtual void pod_removed(std::uint32_t pod_id) = 0;
 };
 std::unique_ptr<MeshPool> make_mesh_pool(Worker& worker);
 
