@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "proxy/http/orig_proto.h"
+#include "proxy/inbound/audit.h"
 #include "proxy/inbound/inbound_labels.h"
 #include "proxy/pipeline/tcp_labels.h"
 #include "proxy/worker.h"
@@ -67,6 +68,7 @@ void InboundRequest::on_trailers(const http::Fields& fields) {
 
 void InboundRequest::count_decision(const Decision& decision) {
   Worker& worker = shared_->worker;
+  if (decision.audited) log_audited(shared_->connection, decision);
   if (!worker.telemetry) return;
   auto& cell = decision.allowed ? shared_->allowed : shared_->denied;
   if (!cell) {

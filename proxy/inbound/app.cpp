@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/inbound/app.h"
 
+#include "proxy/inbound/audit.h"
 #include "proxy/pipeline/tcp_labels.h"
-#include "proxy/policy/authorize.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -16,7 +16,6 @@ class AppOpening final : public Opening {
         done_(std::move(done)),
         self_(std::make_shared<AppOpening*>(this)) {
     const Decision decision = authorize(connection);
-    count(connection, decision);
     if (!decision.allowed) {
       deny(decision);
       return;
@@ -34,18 +33,6 @@ class AppOpening final : public Opening {
   ~AppOpening() override { *self_ = nullptr; }
 
  private:
-  void count(const InboundConnection& connection, const Decision& decision) {
-    if (!worker_.telemetry) return;
-    Labels labels = render_label("namespace", connection.pod->ns);
-    add_label(labels, "pod", connection.pod->name);
-    add_label(labels, "authz_name", decision.rule);
-    add_label(labels, "client_id", connection.peer_identity);
-    worker_.telemetry
-        ->counter(decision.allowed ? "inbound_tcp_authz_allow_total" : "inbound_tcp_authz_deny_total",
-                  "Connections that the inbound policy allowed or denied.", labels)
-        ->add(1);
-  }
-
   void deny(const Decision& decision) {
     worker_.loop.defer([self = self_, reason = decision.reason] {
       if (*self == nullptr) return;
@@ -65,6 +52,20 @@ class AppOpening final : public Opening {
 
 std::unique_ptr<Opening> open_app(Worker& worker, const InboundConnection& connection, OpenDone done) {
   return std::make_unique<AppOpening>(worker, connection, std::move(done));
+}
+
+void count_decision(Worker& worker, const InboundConnection& connection) {
+  const Decision decision = authorize(connection);
+  if (decision.audited) log_audited(connection, decision);
+  if (!worker.telemetry) return;
+  Labels labels = render_label("namespace", connection.pod->ns);
+  add_label(labels, "pod", connection.pod->name);
+  add_label(labels, "authz_name", decision.rule);
+  add_label(labels, "client_id", connection.peer_identity);
+  worker.telemetry
+      ->counter(decision.allowed ? "inbound_tcp_authz_allow_total" : "inbound_tcp_authz_deny_total",
+                "Connections that the inbound policy allowed or denied.", labels)
+      ->add(1);
 }
 
 }  // namespace heddle::proxy

@@ -2,6 +2,7 @@
 #include "proxy/inbound/inbound.h"
 
 #include <algorithm>
+#include <boost/algorithm/string/predicate.hpp>
 
 #include "proxy/http/serve.h"
 #include "proxy/inbound/app.h"
@@ -38,17 +39,28 @@ class InboundPipeline final : public Pipeline {
 
   void client_spoke(const Detected& detected) override {
     if (connection_.tls == TlsState::none && detected.protocol == Protocol::tls &&
-        detected.sni == pod->identity) {
+        boost::algorithm::iequals(detected.sni, pod->identity)) {
       return end_tls();
     }
     if (on_mesh_port()) return refuse("own_port");
     if (detected.protocol == Protocol::tls) {
       protocol_ = "tls";
+      server_name_ = detected.sni;
       if (connection_.tls == TlsState::none) connection_.tls = TlsState::passthrough;
-      return go_opaque();
+      return take_as_bytes();
     }
-    if (detected.protocol == Protocol::opaque || declared_opaque()) return go_opaque();
+    if (detected.protocol == Protocol::opaque || declared_opaque()) return take_as_bytes();
     hand_to_http(detected.protocol);
+  }
+
+  void take_as_bytes() {
+    count_once();
+    go_opaque();
+  }
+
+  // Not when the app is dialled early: what the client wants shows later.
+  void count_once() {
+    if (!std::exchange(counted_, true)) count_decision(worker_, connection_);
   }
 
   void hand_to_http(Protocol protocol) {
@@ -58,9 +70,10 @@ class InboundPipeline final : public Pipeline {
   }
 
   void end_tls() {
-    mesh_peers().remember(connection_.client.ip);
     auto stream = hand_over_client();
-    handshake_ = worker_.tls->accept(std::move(stream), pod, worker_.settings.handshake_timeout,
+    // As Linkerd has it: the header is spoken at the mesh's own port, where nothing else is.
+    const char* spoken = on_mesh_port() ? tls::alpn_transport : tls::alpn_heddle;
+    handshake_ = worker_.tls->accept(std::move(stream), pod, {spoken}, worker_.settings.handshake_timeout,
                                      [this](Result<tls::Established> result) { secured(std::move(result)); });
   }
 
@@ -71,17 +84,21 @@ class InboundPipeline final : public Pipeline {
                     connection_.client.to_string(), result.error().message());
       return refuse("tls");
     }
+    mesh_peers().remember(connection_.client.ip);
     connection_.peer_identity = std::move(result->session.peer_identity);
     connection_.tls = connection_.peer_identity.empty() ? TlsState::anonymous : TlsState::mutual;
     if (result->session.alpn == tls::alpn_heddle) {
-      if (on_mesh_port()) return refuse("own_port");
       leave();
       return serve_inbound_mesh(worker_, connection_, std::move(result->stream));
     }
-    if (result->session.alpn == tls::alpn_transport) return read_header(std::move(result->stream));
+    if (result->session.alpn == tls::alpn_transport) {
+      // A port without proven identity is what this transport is not for.
+      if (connection_.tls != TlsState::mutual) return refuse("anonymous");
+      return read_header(std::move(result->stream));
+    }
     if (on_mesh_port()) return refuse("own_port");
     replace_client(std::move(result->stream));
-    if (declared_opaque()) return go_opaque();
+    if (declared_opaque()) return take_as_bytes();
     listen(worker_.settings.first_word_wait);
   }
 
@@ -94,14 +111,21 @@ class InboundPipeline final : public Pipeline {
 
   void header_read(Result<TransportReader::Read> result) {
     worker_.loop.defer([keep = std::shared_ptr<TransportReader>(std::move(reader_))] {});
-    if (!result) return refuse("transport_header");
+    if (!result) {
+      spdlog::debug("no transport header pod={}/{} client={} client_id={} error=\"{}\"", pod->ns, pod->name,
+                    connection_.client.to_string(), connection_.peer_identity, result.error().message());
+      return refuse("transport_header");
+    }
     const TransportHeader& header = result->header;
-    // Gateways are no pods; and a port without proven identity is what this transport is not for.
-    if (!header.name.empty() || connection_.tls != TlsState::mutual) return refuse("transport_header");
+    if (!header.name.empty()) {
+      spdlog::debug("a client takes a pod for a multicluster gateway pod={}/{} client={} client_id={}",
+                    pod->ns, pod->name, connection_.client.to_string(), connection_.peer_identity);
+      return refuse("gateway");
+    }
     connection_.original_dst.port = header.port;
     if (on_mesh_port()) return refuse("own_port");
     replace_client(std::move(result->stream));
-    if (header.session == TransportHeader::Session::bytes) return go_opaque();
+    if (header.session == TransportHeader::Session::bytes) return take_as_bytes();
     hand_to_http(header.session == TransportHeader::Session::http1 ? Protocol::http1 : Protocol::http2);
   }
 
@@ -109,7 +133,7 @@ class InboundPipeline final : public Pipeline {
   bool may_open_early() const override { return !on_mesh_port() && authorize(connection_).allowed; }
   void nobody_spoke() override {
     if (on_mesh_port()) return refuse("own_port");
-    go_opaque();
+    take_as_bytes();
   }
   std::chrono::milliseconds hold_greeting() const override {
     if (connection_.tls != TlsState::none) return std::chrono::milliseconds(0);
@@ -119,12 +143,22 @@ class InboundPipeline final : public Pipeline {
   std::unique_ptr<Opening> open_upstream(OpenDone done) override {
     return open_app(worker_, connection_, std::move(done));
   }
+  SeriesPair find_series(const Upstream& upstream) override {
+    count_once();  // the server spoke first
+    return Pipeline::find_series(upstream);
+  }
   Labels client_labels() const override { return inbound_client_labels(connection_); }
   Labels upstream_labels(const Upstream&) const override { return inbound_app_labels(connection_); }
-  TrafficRecord describe() const override { return inbound_record(connection_, protocol_); }
+  TrafficRecord describe() const override {
+    TrafficRecord record = inbound_record(connection_, protocol_);
+    record.server_name = server_name_;
+    return record;
+  }
 
   InboundConnection connection_;
   const char* protocol_ = "opaque";
+  std::string server_name_;  // of the app's own TLS
+  bool counted_ = false;
   std::unique_ptr<tls::Handshake> handshake_;
   std::unique_ptr<TransportReader> reader_;
 };

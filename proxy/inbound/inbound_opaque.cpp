@@ -14,7 +14,10 @@ class InboundBytes final : public Pipeline {
   InboundBytes(Worker& worker, InboundConnection connection, std::unique_ptr<Stream> stream)
       : Pipeline(worker, connection.pod, connection.client, std::move(stream)),
         connection_(std::move(connection)) {}
-  void begin() { go_opaque(); }
+  void begin() {
+    count_decision(worker_, connection_);
+    go_opaque();
+  }
 
  private:
   void client_spoke(const Detected&) override { go_opaque(); }

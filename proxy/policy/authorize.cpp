@@ -17,7 +17,7 @@ bool in_cluster_networks(const IpAddress& ip) {
 }
 
 Decision allow_if(bool allowed, const char* rule, const char* reason) {
-  return {allowed, rule, allowed ? "" : reason};
+  return {allowed, rule, allowed ? "" : reason, false};
 }
 
 }  // namespace
@@ -26,24 +26,25 @@ Decision authorize(const InboundConnection& connection) {
   const Pod& pod = *connection.pod;
   const std::uint16_t port = connection.original_dst.port;
   if (port == 0 || port == pod.outbound_port || port == pod.inbound_port) {
-    return {false, "heddle:own-port", "the mesh's own ports are not reachable through the mesh"};
+    return {false, "heddle:own-port", "the mesh's own ports are not reachable through the mesh", false};
   }
   if (std::find(pod.ips.begin(), pod.ips.end(), connection.original_dst.ip) == pod.ips.end()) {
-    return {false, "heddle:other-address", "the address is not the pod's"};
+    return {false, "heddle:other-address", "the address is not the pod's", false};
   }
   const bool identified = !connection.peer_identity.empty() &&
                           (connection.tls == TlsState::mutual || connection.tls == TlsState::local);
   const bool required = std::any_of(pod.require_identity_ports.begin(), pod.require_identity_ports.end(),
                                     [port](const PortRange& range) { return range.contains(port); });
   if (required && !identified) {
-    return {false, "default:require-identity", "the port requires a mesh identity and the client has none"};
+    return {false, "default:require-identity", "the port requires a mesh identity and the client has none",
+            false};
   }
   const char* no_identity = "the pod's policy requires a mesh identity and the client has none";
   switch (pod.policy) {
     case InboundPolicy::all_unauthenticated:
-      return {true, "default:all-unauthenticated", ""};
+      return {true, "default:all-unauthenticated", "", false};
     case InboundPolicy::audit:
-      return {true, "default:audit", ""};
+      return {true, "default:audit", "", true};
     case InboundPolicy::all_authenticated:
       return allow_if(identified, "default:all-authenticated", no_identity);
     case InboundPolicy::cluster_authenticated:
@@ -55,7 +56,7 @@ Decision authorize(const InboundConnection& connection) {
     case InboundPolicy::deny:
       break;
   }
-  return {false, "default:deny", "the pod's policy denies all clients"};
+  return {false, "default:deny", "the pod's policy denies all clients", false};
 }
 
 }  // namespace heddle::proxy

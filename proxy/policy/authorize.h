@@ -9,6 +9,7 @@ struct Decision {
   bool allowed = false;
   const char* rule = "";    // "default:all-unauthenticated", for metrics' authz_name
   const char* reason = "";  // why not, in words
+  bool audited = false;     // allowed for now: the operator wants to see who would be concerned
 };
 
 // May this connection reach the app? Pure. Ports that require identity, then the pod's default policy; the

@@ -99,6 +99,7 @@ OwnedRecord::OwnedRecord(const TrafficRecord& r)
       protocol(bounded(r.protocol)),
       tls(bounded(r.tls)),
       peer_identity(bounded(r.peer_identity)),
+      server_name(bounded(r.server_name)),
       method(bounded(r.method)),
       path(bounded(r.path)),
       error(bounded(r.error)),
@@ -115,7 +116,10 @@ std::string format_json(const OwnedRecord& r) {
   o.text("client", r.client.to_string()).text("original_dst", r.original_dst.to_string());
   if (r.endpoint.port != 0) o.text("endpoint", r.endpoint.to_string());
   o.text("authority", r.authority).text("protocol", r.protocol).text("tls", r.tls);
-  o.text("peer_identity", r.peer_identity).text("method", r.method).text("path", r.path);
+  o.text("peer_identity", r.peer_identity)
+      .text("server_name", r.server_name)
+      .text("method", r.method)
+      .text("path", r.path);
   if (r.status != 0) o.number("status", r.status);
   o.number("bytes_in", r.bytes_in).number("bytes_out", r.bytes_out);
   o.number("duration_us", static_cast<std::uint64_t>(r.duration.count()));
@@ -135,6 +139,7 @@ std::string format_apache(const OwnedRecord& r) {
   out += " authority=" + word(r.authority) + " dst=" + r.original_dst.to_string();
   if (r.endpoint.port != 0) out += " endpoint=" + r.endpoint.to_string();
   out += " protocol=" + word(r.protocol) + " tls=" + word(r.tls);
+  if (!r.server_name.empty()) out += " server_name=" + word(r.server_name);
   out += " bytes_in=" + std::to_string(r.bytes_in) + " duration_us=" + std::to_string(r.duration.count());
   if (!r.error.empty()) {
     out += " error=";

@@ -24,7 +24,7 @@ struct OwnedRecord {
   Direction direction;
   PodRef pod;
   SocketAddress client, original_dst, endpoint;
-  std::string authority, protocol, tls, peer_identity, method, path, error;
+  std::string authority, protocol, tls, peer_identity, server_name, method, path, error;
   std::uint16_t status;
   std::uint64_t bytes_in, bytes_out;
   std::chrono::microseconds duration;

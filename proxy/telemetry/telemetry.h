@@ -98,6 +98,7 @@ struct TrafficRecord {
   std::string_view protocol;   // "http/1", "http/2", "grpc", "tls", "opaque"
   std::string_view tls;        // "true", "no_identity", "local" (joined), ...
   std::string_view peer_identity;
+  std::string_view server_name;   // SNI of the apps' own TLS
   std::string_view method, path;  // requests only
   std::uint16_t status = 0;
   std::uint64_t bytes_in = 0, bytes_out = 0;

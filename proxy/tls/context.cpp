@@ -6,12 +6,10 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-#include <cstring>
 #include <ctime>
-#include <string_view>
 
 #include "proxy/tls/names.h"
-#include "proxy/tls/tls.h"
+#include "proxy/tls/tls_stream.h"
 
 namespace heddle::proxy::tls {
 namespace {
@@ -27,27 +25,6 @@ std::chrono::system_clock::time_point not_after(const X509* certificate) {
   std::tm tm{};
   ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm);
   return std::chrono::system_clock::from_time_t(timegm(&tm));
-}
-
-bool contains(const unsigned char* list, unsigned size, std::string_view wanted) {
-  for (unsigned at = 0; at < size; at += 1u + list[at]) {
-    const std::string_view entry(reinterpret_cast<const char*>(list + at + 1), list[at]);
-    if (entry == wanted) return true;
-  }
-  return false;
-}
-
-// Server side (RFC 7301 3.2). A client that offers none of ours is no mesh peer's pool: it gets plain TLS,
-// without an ALPN, as Linkerd's proxies expect.
-int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
-                unsigned in_size, void*) {
-  for (const char* ours : {alpn_heddle, alpn_transport}) {
-    if (!contains(in, in_size, ours)) continue;
-    *out = reinterpret_cast<const unsigned char*>(ours);
-    *out_size = static_cast<unsigned char>(std::strlen(ours));
-    return SSL_TLSEXT_ERR_OK;
-  }
-  return SSL_TLSEXT_ERR_NOACK;
 }
 
 bool configure(SSL_CTX* ssl, const TrustAnchors& anchors) {

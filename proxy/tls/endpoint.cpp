@@ -163,7 +163,7 @@ class WorkerEndpoint final : public Endpoint {
     return pending;
   }
 
-  std::unique_ptr<Handshake> accept(std::unique_ptr<Stream> stream, PodRef as,
+  std::unique_ptr<Handshake> accept(std::unique_ptr<Stream> stream, PodRef as, std::vector<std::string> alpn,
                                     std::chrono::milliseconds timeout, Done done) override {
     auto pending = std::make_unique<Pending>(worker_, timeout, std::move(done));
     const auto it = worker_->accepting.find(as->id);
@@ -174,7 +174,7 @@ class WorkerEndpoint final : public Endpoint {
       return pending;
     }
     pending->count_for(as->id);
-    start(*pending, std::move(stream), *as, {Role::server, {}, {}, {}});
+    start(*pending, std::move(stream), *as, {Role::server, {}, {}, std::move(alpn)});
     return pending;
   }
 

@@ -98,6 +98,31 @@ struct StreamBio {
   }
 };
 
+namespace {
+
+bool contains(const unsigned char* list, unsigned size, std::string_view wanted) {
+  for (unsigned at = 0; at < size; at += 1u + list[at]) {
+    const std::string_view entry(reinterpret_cast<const char*>(list + at + 1), list[at]);
+    if (entry == wanted) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+int select_alpn(ssl_st* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                unsigned in_size, void*) {
+  const auto& s = StreamBio::stream(SSL_get_rbio(ssl));
+  if (!s.parameters_) return SSL_TLSEXT_ERR_NOACK;
+  for (const std::string& taken : s.parameters_->alpn) {
+    if (!contains(in, in_size, taken)) continue;
+    *out = reinterpret_cast<const unsigned char*>(taken.data());
+    *out_size = static_cast<unsigned char>(taken.size());
+    return SSL_TLSEXT_ERR_OK;
+  }
+  return SSL_TLSEXT_ERR_NOACK;
+}
+
 TlsStream::TlsStream(Loop& loop, std::shared_ptr<Lingering> lingering, ContextRef context,
                      std::unique_ptr<Stream> inner, Parameters parameters)
     : loop_(loop),

@@ -22,8 +22,14 @@ struct Parameters {
   Role role = Role::client;
   std::string expected_identity;  // client: what the server must prove
   std::string server_name;        // client: SNI, empty for none
-  std::vector<std::string> alpn;  // client: offered, in order
+  std::vector<std::string>
+      alpn;  // client: offered, in order; server: the first of these that is offered is taken
 };
+
+// SSL_CTX_set_alpn_select_cb(3), for make_context(): what the connection's Parameters say (RFC 7301 3.2). A
+// client that offers nothing of that gets plain TLS without a protocol, as Linkerd's proxies expect.
+int select_alpn(ssl_st* ssl, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                unsigned in_size, void*);
 
 // TLS 1.3 over another Stream. OpenSSL reads from and writes to the inner stream through a BIO of ours;
 // records of one write() leave in one write of the inner stream, and an idle connection keeps no buffer.
@@ -57,6 +63,8 @@ class TlsStream final : public Stream, private StreamEvents {
 
  private:
   friend struct StreamBio;
+  friend int select_alpn(ssl_st*, const unsigned char**, unsigned char*, const unsigned char*, unsigned,
+                         void*);
   TlsStream(Loop& loop, std::shared_ptr<Lingering> lingering, ContextRef context,
             std::unique_ptr<Stream> inner, Parameters parameters);
   Result<> set_up();

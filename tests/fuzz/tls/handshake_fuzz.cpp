@@ -71,7 +71,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const auto lingering = std::make_shared<Lingering>(loop);
   auto inner = std::make_unique<Scripted>(std::as_bytes(std::span(data + 1, size - 1)), 1u + data[0] * 8u);
   auto* script = inner.get();
-  auto stream = TlsStream::make(loop, lingering, context(), std::move(inner), {Role::server, {}, {}, {}});
+  auto stream = TlsStream::make(loop, lingering, context(), std::move(inner),
+                                {Role::server, {}, {}, {alpn_heddle, alpn_transport}});
   if (!stream) return 0;
   IoStatus status = (*stream)->handshake();
   for (int i = 0; i < 4096 && status == IoStatus::would_block; ++i) {

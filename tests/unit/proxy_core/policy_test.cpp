@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include "proxy/inbound/line_limit.h"
 #include "proxy/policy/authorize.h"
 
 namespace heddle::proxy {
@@ -55,6 +56,27 @@ TEST(Authorize, AppliesTheDefaultPolicies) {
     EXPECT_EQ(Fixture(row.policy).identified().decide().allowed, row.meshed) << row.rule;
     EXPECT_EQ(Fixture(row.policy).identified(TlsState::local).decide().allowed, row.meshed) << row.rule;
   }
+}
+
+TEST(Authorize, AuditsWhatOnlyTheAuditLetsIn) {
+  EXPECT_TRUE(Fixture(InboundPolicy::audit).decide().audited);
+  EXPECT_FALSE(Fixture(InboundPolicy::all_unauthenticated).decide().audited);
+  Fixture refused(InboundPolicy::audit);
+  refused.pod->require_identity_ports = {{80, 80}};
+  EXPECT_FALSE(refused.decide().allowed);
+  EXPECT_FALSE(refused.decide().audited);
+}
+
+TEST(LineLimit, TellsHowManyLinesWereLeftOut) {
+  LineLimit limit(2);
+  const LineLimit::Time begin{std::chrono::hours(1)};
+  EXPECT_EQ(limit.admit(begin), 0u);
+  EXPECT_EQ(limit.admit(begin), 0u);
+  EXPECT_EQ(limit.admit(begin + std::chrono::milliseconds(1)), std::nullopt);
+  EXPECT_EQ(limit.admit(begin + std::chrono::milliseconds(999)), std::nullopt);
+  EXPECT_EQ(limit.admit(begin + std::chrono::milliseconds(1000)), 2u);
+  EXPECT_EQ(limit.admit(begin + std::chrono::milliseconds(1001)), 0u);
+  EXPECT_EQ(limit.admit(begin + std::chrono::milliseconds(1002)), std::nullopt);
 }
 
 TEST(Authorize, BelievesNoIdentityThatTlsDidNotProve) {

@@ -59,6 +59,7 @@ TEST(AccessLog, StaysOneLineWhateverAClientSends) {
   auto hostile = example();
   hostile.path = "/a\nfake line\r\"\\\x01\xff";
   hostile.authority = "x y\"\n";
+  hostile.server_name = "a\nb c";
   OwnedRecord r(hostile);
   for (const auto& line : {format_json(r), format_apache(r)}) {
     EXPECT_EQ(line.find('\n'), line.size() - 1) << line;

@@ -29,6 +29,20 @@ TEST_F(TlsHandshake, TakesLinkerdsTransportWhereOnlyThatIsOffered) {
   EXPECT_EQ((*server->result)->session.alpn, alpn_transport);
 }
 
+// Linkerd's transport belongs to the mesh's own port, heddle's to the apps'.
+TEST_F(TlsHandshake, TakesNoProtocolThatIsNotServedHere) {
+  auto [a, b] = sockets();
+  client->handshake = client->endpoint->connect(
+      make_tcp_stream(loop.loop, std::move(a)), client->pod, web, web, both_protocols, 5s,
+      [this](Result<Established> r) { client->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, {alpn_transport}, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
+  ASSERT_TRUE(loop.until([&] { return client->result && server->result; }));
+  EXPECT_EQ((*client->result)->session.alpn, alpn_transport);
+  EXPECT_EQ((*server->result)->session.alpn, alpn_transport);
+}
+
 TEST_F(TlsHandshake, GoesOnWithoutAProtocolWhenNoneIsCommon) {
   shake(web, {"h2", "http/1.1"});
   ASSERT_TRUE(*client->result);
@@ -64,8 +78,9 @@ TEST_F(TlsHandshake, MatchesAUriName) {
   client->handshake =
       client->endpoint->connect(make_tcp_stream(loop.loop, std::move(a)), client->pod, uri, "workload", {},
                                 5s, [&](Result<Established> r) { client->result = std::move(r); });
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   ASSERT_TRUE(loop.until([&] { return client->result && server->result; }));
   ASSERT_TRUE(*client->result) << client->result->error().message();
   EXPECT_EQ((*client->result)->session.peer_identity, uri);
@@ -134,16 +149,18 @@ TEST_F(TlsHandshake, RefusesAnExpiredPeer) {
 
 TEST_F(TlsHandshake, GivesUpAfterItsTimeout) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 30ms,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 30ms,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
   EXPECT_EQ(server->result->error().code, make_error_code(Errc::timeout));
 }
 
 TEST_F(TlsHandshake, TellsAPeerThatHungUp) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   a.reset();
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
   EXPECT_FALSE(*server->result);
@@ -151,8 +168,9 @@ TEST_F(TlsHandshake, TellsAPeerThatHungUp) {
 
 TEST_F(TlsHandshake, RefusesWhatIsNoTls) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   const std::string http = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
   ASSERT_EQ(::send(a.get(), http.data(), http.size(), 0), static_cast<ssize_t>(http.size()));
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
@@ -162,8 +180,9 @@ TEST_F(TlsHandshake, RefusesWhatIsNoTls) {
 
 TEST_F(TlsHandshake, IsCancelledByItsDestruction) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 20ms,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 20ms,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   server->handshake.reset();
   bool later = false;
   Timer timer(loop.loop, [&] { later = true; });
@@ -180,7 +199,8 @@ TEST_F(TlsHandshake, LimitsHandshakesInProgressPerPod) {
   for (int i = 0; i < 257; ++i) {
     auto [a, b] = sockets();
     clients.push_back(std::move(a));
-    handshakes.push_back(server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
+    handshakes.push_back(server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                                  both_protocols, 5s,
                                                   [&](Result<Established> r) { last = std::move(r); }));
   }
   ASSERT_TRUE(loop.until([&] { return last.has_value(); }));
@@ -218,8 +238,9 @@ struct ForeignClient {
 
 TEST_F(TlsHandshake, AllowsAClientWithoutACertificate) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a));
   foreign.connect();
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
@@ -230,8 +251,9 @@ TEST_F(TlsHandshake, AllowsAClientWithoutACertificate) {
 
 TEST_F(TlsHandshake, RefusesOldVersionsOfTls) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a), "1.2");
   foreign.connect();
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
@@ -240,8 +262,9 @@ TEST_F(TlsHandshake, RefusesOldVersionsOfTls) {
 
 TEST_F(TlsHandshake, IssuesNoSessionTickets) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a));
   static std::atomic<int> tickets;
   tickets = 0;
@@ -261,8 +284,9 @@ TEST_F(TlsHandshake, IssuesNoSessionTickets) {
 
 TEST_F(TlsHandshake, FollowsAKeyUpdate) {
   auto [a, b] = sockets();
-  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, 5s,
-                                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake =
+      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
+                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a));
   std::atomic<bool> echoed{false};
   foreign.connect([&](SSL* ssl) {

@@ -25,6 +25,9 @@ namespace heddle::proxy::tls {
 inline const std::string web = "web.shop.serviceaccount.identity.heddle.cluster.local";
 inline const std::string client_name = "curl.shop.serviceaccount.identity.heddle.cluster.local";
 
+// What servers take here.
+inline const std::vector<std::string> both_protocols{alpn_heddle, alpn_transport};
+
 // A loop that the test's own thread runs until a condition holds.
 class TestLoop {
  public:
@@ -106,7 +109,7 @@ class TlsPair : public testing::Test {
         std::move(a), client->pod, expected, expected, std::move(alpn), std::chrono::seconds(5),
         [this](Result<Established> r) { client->result = std::move(r); });
     server->handshake =
-        server->endpoint->accept(std::move(b), server->pod, std::chrono::seconds(5),
+        server->endpoint->accept(std::move(b), server->pod, both_protocols, std::chrono::seconds(5),
                                  [this](Result<Established> r) { server->result = std::move(r); });
   }
 
