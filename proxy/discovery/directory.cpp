@@ -82,6 +82,7 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
     d.labels = resolution->labels;
     d.server_speaks_first = false;
     d.series.clear();
+    d.joined.clear();
     d.balancer.update(resolution->endpoints);
     if (!resolution->endpoint) {
       if (d.endpoint) d.endpoint->removed = true;
@@ -144,6 +145,7 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
     for (auto it = entries_.begin(); it != entries_.end();) {
       Destination& destination = *it->second.destination;
       if (now - destination.series_since > settings_.idle) destination.series.clear();
+      if (now - destination.joined_since > settings_.idle) destination.joined.clear();
       // More than our own reference: connections use it.
       if (it->second.destination.use_count() > 1) it->second.used = now;
       if (now - it->second.used < settings_.idle) {

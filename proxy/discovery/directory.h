@@ -29,6 +29,15 @@ struct KnownSeries {
   std::shared_ptr<TcpSeries> upstream;
 };
 
+// The same of the inbound side of a join: of the app's pod and port, for one client's pod.
+struct KnownJoin {
+  PodRef client_pod;
+  PodRef pod;
+  std::uint16_t port = 0;
+  std::shared_ptr<TcpSeries> client;
+  std::shared_ptr<TcpSeries> app;
+};
+
 // What a dialled address turned out to be, within one worker. Updated in place on the worker as discovery
 // learns more; connections hold a reference. With control away the last known state goes on.
 struct Destination {
@@ -53,6 +62,8 @@ struct Destination {
   // Cleared on any update, for the labels may have changed.
   std::vector<KnownSeries> series;
   std::chrono::steady_clock::time_point series_since{};
+  std::vector<KnownJoin> joined;  // the same
+  std::chrono::steady_clock::time_point joined_since{};
   Balancer balancer;
   EndpointRef endpoint;
   std::map<std::string, std::string>

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "proxy/outbound/join.h"
 #include "proxy/pipeline/tcp_labels.h"
 #include "proxy/upstream/http_series.h"
 #include "proxy/worker.h"
@@ -94,8 +95,10 @@ void OutboundRequest::send() {
   sent_ = std::chrono::steady_clock::now();
   counted_ = endpoint_;
   ++counted_->pending;
-  if (PodRef local = worker.pods ? worker.pods->by_address(endpoint_->info.address.ip) : nullptr)
+  if (PodRef local = worker.pods ? worker.pods->by_address(endpoint_->info.address.ip) : nullptr) {
+    if (!may_join(endpoint_->info, *local)) return client_failed(wrong_identity(endpoint_->info));
     return join(std::move(local));
+  }
   const bool http2 = head_.version == http::Version::http2;
   http::Client* client = nullptr;
   if (!endpoint_->info.identity.empty()) {
@@ -131,7 +134,8 @@ void OutboundRequest::open_tunnel() {
   Worker& worker = shared_->worker;
   tunnel_ = worker.mesh_pool->open_tunnel(
       shared_->connection.pod, endpoint_, shared_->connection.client,
-      worker.settings.outbound_connect_timeout, [this](Result<MeshPool::Tunnel> result) {
+      worker.settings.outbound_connect_timeout, MeshPool::Content::http1,
+      [this](Result<MeshPool::Tunnel> result) {
         // The pending tunnel must outlive its own call.
         shared_->worker.loop.defer([done = std::shared_ptr<MeshPool::Pending>(std::move(tunnel_))] {});
         if (!result) return client_failed(result.error());

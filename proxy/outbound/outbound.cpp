@@ -65,6 +65,7 @@ class OutboundPipeline final : public Pipeline {
 
   void client_spoke(const Detected& detected) override {
     protocol_ = detected.protocol;
+    server_name_ = detected.sni;
     if (protocol_ != Protocol::http1 && protocol_ != Protocol::http2) return go_opaque();
     auto stream = hand_over_client();
     leave();
@@ -128,6 +129,7 @@ class OutboundPipeline final : public Pipeline {
     record.protocol = protocol_ == Protocol::tls ? "tls" : "opaque";
     record.tls = tls_;
     record.peer_identity = peer_identity_;
+    record.server_name = server_name_;
     return record;
   }
 
@@ -137,6 +139,7 @@ class OutboundPipeline final : public Pipeline {
   Protocol protocol_ = Protocol::opaque;
   const char* tls_ = "no_identity";
   std::string peer_identity_;
+  std::string server_name_;  // of the app's own TLS
 };
 
 }  // namespace

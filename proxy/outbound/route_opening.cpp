@@ -2,6 +2,8 @@
 #include "proxy/outbound/route_opening.h"
 
 #include "proxy/inbound/app.h"
+#include "proxy/inbound/joined_stream.h"
+#include "proxy/outbound/join.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -42,6 +44,8 @@ class RouteOpening final : public Opening {
     endpoint_ = std::move(next);
     use_ = EndpointUse(endpoint_);
     if (PodRef local = worker_.pods->by_address(endpoint_->info.address.ip)) {
+      // What a handshake would find out: the address has become another pod's.
+      if (!may_join(endpoint_->info, *local)) return failed(wrong_identity(endpoint_->info));
       join(std::move(local));
     } else if (!endpoint_->info.identity.empty()) {
       open_tunnel();
@@ -58,11 +62,12 @@ class RouteOpening final : public Opening {
     inbound.original_dst = endpoint_->info.address;
     inbound.tls = TlsState::local;
     inbound.peer_identity = pod_->identity;
-    const std::string identity = inbound.pod->identity;
-    attempt_ = open_app(worker_, inbound, [this, identity](Result<Upstream> result) {
+    count_decision(worker_, inbound);
+    attempt_ = open_app(worker_, inbound, [this, inbound](Result<Upstream> result) {
       if (!result) return failed(result.error());
       result->wire = Wire::local;
-      result->peer_identity = identity;
+      result->peer_identity = inbound.pod->identity;
+      result->stream = count_join(worker_, pod_, inbound, *destination_, std::move(result->stream));
       succeeded(std::move(*result));
     });
   }
@@ -70,7 +75,7 @@ class RouteOpening final : public Opening {
   void open_tunnel() {
     tunnel_ =
         worker_.mesh_pool->open_tunnel(pod_, endpoint_, client_, worker_.settings.outbound_connect_timeout,
-                                       [this](Result<MeshPool::Tunnel> result) {
+                                       MeshPool::Content::bytes, [this](Result<MeshPool::Tunnel> result) {
                                          if (!result) return failed(result.error());
                                          Upstream upstream;
                                          upstream.stream = std::move(result->stream);
