@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linkerd's proxy as the client of a pod of ours, on both of its wires.
+#include <openssl/ssl.h>
+
+#include "tests/integration/linkerd/h2_peer.h"
+#include "tests/integration/linkerd/header_bytes.h"
+#include "tests/integration/linkerd/mesh_lab.h"
+
+namespace heddle::proxy::test {
+namespace {
+
+using heddle::test::H2Fields;
+using heddle::test::H2Peer;
+using heddle::test::header_bytes;
+using heddle::test::magic;
+using heddle::test::name_field;
+using heddle::test::port_field;
+using heddle::test::session_http1;
+using heddle::test::session_http2;
+using heddle::test::transport_alpn;
+
+class LinkerdClient : public ::testing::Test {
+ protected:
+  // An app at the pod's address.
+  PeerListener app_{"127.0.0.5"};
+  MeshLab lab_;
+  PodRef pod_ = lab_.add_pod(2, "127.0.0.5");
+
+  std::uint16_t port() const { return app_.address().port; }
+  // A connection towards the app's port, or to 4143.
+  Peer dial(std::uint16_t port) { return Peer::dial(lab_.listen_inbound(pod_, port)); }
+  Peer secured(std::uint16_t port, std::vector<std::string> alpn = {}) {
+    Peer peer = dial(port);
+    EXPECT_TRUE(peer.connect_tls(lab_.linkerd_client(pod_, std::move(alpn)))) << peer.failure();
+    return peer;
+  }
+  Peer on_4143() {
+    Peer peer = secured(4143, {transport_alpn});
+    EXPECT_EQ(peer.alpn(), transport_alpn);
+    return peer;
+  }
+  // What a client sees of a connection that is refused: no byte, and no orderly end.
+  static bool refused(Peer& peer) {
+    const std::string got = peer.read_some();
+    return got == "<reset>" || got == "<error>" || got == "<truncated>";
+  }
+  // It may be dialled for a client that has not spoken yet, but gets nothing.
+  bool nobody_speaks_to_the_app() {
+    while (auto app = app_.accept(std::chrono::milliseconds(100))) {
+      if (app->has_bytes()) return false;
+    }
+    return true;
+  }
+  // So many connections were refused for that reason.
+  bool errors(const std::string& why, double count) {
+    return lab_.eventually(
+        [&] { return lab_.metric("inbound_tcp_errors_total", {"error=\"" + why + "\""}) == count; });
+  }
+  // The app's connection that carries a request: what was dialled while the client was still silent is dropped.
+  std::optional<Peer> app_asked() {
+    while (auto app = app_.accept()) {
+      if (app->has_bytes()) return app;
+    }
+    return std::nullopt;
+  }
+};
+
+TEST_F(LinkerdClient, SendsHttp1OverTls) {
+  Peer client = secured(port());
+  EXPECT_EQ(client.tls_version(), TLS1_3_VERSION);
+  EXPECT_EQ(client.peer_names(), std::vector<std::string>{pod_->identity});
+  ASSERT_TRUE(client.write("GET /x HTTP/1.1\r\nhost: web\r\nl5d-client-id: admin\r\n\r\n"));
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  const std::string head = app->read_until("\r\n\r\n");
+  EXPECT_TRUE(head.starts_with("GET /x HTTP/1.1\r\n")) << head;
+  EXPECT_NE(head.find("l5d-client-id: " + stranger + "\r\n"), std::string::npos) << head;
+  EXPECT_EQ(head.find("admin"), std::string::npos) << head;
+  ASSERT_TRUE(app->write("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"));
+  const std::string answer = client.read_until("hi");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 200")) << answer;
+}
+
+TEST_F(LinkerdClient, SendsHttp2OverTls) {
+  Peer client = secured(port());
+  H2Peer h2(client, false);
+  const auto stream =
+      h2.request({{":method", "GET"}, {":scheme", "http"}, {":authority", "web"}, {":path", "/h2"}});
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  H2Peer served(*app, true);
+  const auto request = served.wait_request();
+  ASSERT_GT(request, 0);
+  EXPECT_EQ(served.message(request).get(":path"), "/h2");
+  EXPECT_EQ(served.message(request).get("l5d-client-id"), stranger);
+  served.respond(request, {{":status", "200"}}, "body");
+  const auto& answer = h2.wait(stream);
+  EXPECT_EQ(answer.get(":status"), "200");
+  EXPECT_EQ(answer.body, "body");
+  EXPECT_FALSE(answer.has("l5d-orig-proto"));
+}
+
+// linkerd2-proxy upgrades HTTP/1 requests to HTTP/2 towards meshed endpoints.
+TEST_F(LinkerdClient, SendsUpgradedHttp1WhichTheAppGetsAsItWas) {
+  for (const char* version : {"HTTP/1.1", "HTTP/1.0"}) {
+    Peer client = secured(port());
+    H2Peer h2(client, false);
+    const auto stream = h2.request({{":method", "GET"},
+                                    {":scheme", "http"},
+                                    {":authority", "web.shop"},
+                                    {":path", "/up"},
+                                    {"l5d-orig-proto", version}});
+    auto app = app_asked();
+    ASSERT_TRUE(app);
+    const std::string head = app->read_until("\r\n\r\n");
+    EXPECT_TRUE(head.starts_with("GET /up " + std::string(version) + "\r\n")) << head;
+    EXPECT_EQ(head.find("l5d-orig-proto"), std::string::npos) << head;
+    EXPECT_NE(head.find("web.shop"), std::string::npos) << head;
+    ASSERT_TRUE(app->write("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes"));
+    const auto& answer = h2.wait(stream);
+    EXPECT_EQ(answer.get(":status"), "200");
+    EXPECT_EQ(answer.get("l5d-orig-proto"), version);
+    EXPECT_EQ(answer.body, "yes");
+  }
+}
+
+TEST_F(LinkerdClient, SendsUpgradedHttp1InAbsoluteForm) {
+  Peer client = secured(port());
+  H2Peer h2(client, false);
+  h2.request({{":method", "GET"},
+              {":scheme", "http"},
+              {":authority", "web.shop"},
+              {":path", "/abs"},
+              {"l5d-orig-proto", "HTTP/1.1; absolute-form"}});
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  const std::string head = app->read_until("\r\n\r\n");
+  EXPECT_TRUE(head.starts_with("GET http://web.shop/abs HTTP/1.1\r\n")) << head;
+}
+
+TEST_F(LinkerdClient, SendsBytesOverTlsWithHalfCloses) {
+  Peer client = secured(port());
+  ASSERT_TRUE(client.write(std::string("\x01\x02question", 10)));
+  auto app = app_.accept();
+  ASSERT_TRUE(app);
+  client.finish();
+  EXPECT_EQ(app->read_rest(), std::string("\x01\x02question", 10));
+  ASSERT_TRUE(app->write("answer"));
+  app->finish();
+  EXPECT_EQ(client.read_rest(), "answer");
+  EXPECT_NE(lab_.logged({"\"inbound\"", "\"opaque\"", stranger}), "");
+}
+
+TEST_F(LinkerdClient, WaitsForAServerThatSpeaksFirstOverTls) {
+  Peer client = secured(port());
+  auto app = app_.accept();
+  ASSERT_TRUE(app);
+  ASSERT_TRUE(app->write("220 hello\r\n"));
+  EXPECT_EQ(client.read_until("\n"), "220 hello\r\n");
+  ASSERT_TRUE(client.write("EHLO\r\n"));
+  EXPECT_EQ(app->read_until("\n"), "EHLO\r\n");
+}
+
+// X25519MLKEM768 is what it offers first; a server that has it not asks for another key share.
+TEST_F(LinkerdClient, IsAskedForAnotherKeyShare) {
+  Peer client = dial(port());
+  PeerTls with = lab_.linkerd_client(pod_);
+  with.groups = "P-521:X25519";
+  ASSERT_TRUE(client.connect_tls(with)) << client.failure();
+  ASSERT_TRUE(client.write("\x01"));
+  EXPECT_TRUE(app_.accept());
+}
+
+TEST_F(LinkerdClient, GetsNoProtocolAtAnAppsPort) {
+  // Neither at the app's port: linkerd2-proxy negotiates its transport at its own port only.
+  Peer client = secured(port(), {transport_alpn});
+  EXPECT_EQ(client.alpn(), "");
+  ASSERT_TRUE(client.write("\x01plain"));
+  auto app = app_.accept();
+  ASSERT_TRUE(app);
+  EXPECT_EQ(app->read(6), "\x01plain");
+}
+
+TEST_F(LinkerdClient, SendsBytesBehindAHeader) {
+  Peer client = on_4143();
+  ASSERT_TRUE(client.write(header_bytes(port_field(port())) + "GET / HTTP/1.1\r\n\r\n"));
+  auto app = app_.accept();
+  ASSERT_TRUE(app);
+  // Bytes are bytes, whatever they look like.
+  EXPECT_EQ(app->read(18), "GET / HTTP/1.1\r\n\r\n");
+  ASSERT_TRUE(app->write("answer"));
+  EXPECT_EQ(client.read(6), "answer");
+  client.finish();
+  app->finish();
+  EXPECT_NE(lab_.logged({"\"inbound\"", "\"opaque\"", stranger, ":" + std::to_string(port())}), "");
+}
+
+TEST_F(LinkerdClient, IsGreetedByTheAppAfterNothingButTheHeader) {
+  Peer client = on_4143();
+  ASSERT_TRUE(client.write(header_bytes(port_field(port()))));
+  auto app = app_.accept();
+  ASSERT_TRUE(app);
+  ASSERT_TRUE(app->write("220 hello\r\n"));
+  EXPECT_EQ(client.read_until("\n"), "220 hello\r\n");
+}
+
+TEST_F(LinkerdClient, SendsHttp1BehindAHeader) {
+  Peer client = on_4143();
+  ASSERT_TRUE(client.write(header_bytes(port_field(port()) + session_http1) +
+                           "GET /one HTTP/1.1\r\nhost: a\r\nl5d-client-id: admin\r\n\r\n"));
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  const std::string head = app->read_until("\r\n\r\n");
+  EXPECT_TRUE(head.starts_with("GET /one HTTP/1.1\r\n")) << head;
+  EXPECT_NE(head.find("l5d-client-id: " + stranger), std::string::npos) << head;
+  EXPECT_EQ(head.find("admin"), std::string::npos) << head;
+  ASSERT_TRUE(app->write("HTTP/1.1 204 No Content\r\n\r\n"));
+  EXPECT_TRUE(client.read_until("\r\n\r\n").starts_with("HTTP/1.1 204"));
+}
+
+TEST_F(LinkerdClient, SendsHttp2BehindAHeader) {
+  Peer client = on_4143();
+  ASSERT_TRUE(client.write(header_bytes(port_field(port()) + session_http2)));
+  H2Peer h2(client, false);
+  const auto stream = h2.request({{":method", "POST"},
+                                  {":scheme", "http"},
+                                  {":authority", "web"},
+                                  {":path", "/two"},
+                                  {"l5d-orig-proto", "HTTP/1.1"}},
+                                 "content");
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  const std::string head = app->read_until("\r\n\r\n");
+  EXPECT_TRUE(head.starts_with("POST /two HTTP/1.1\r\n")) << head;
+  ASSERT_TRUE(app->write("HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n"));
+  EXPECT_EQ(h2.wait(stream).get(":status"), "201");
+}
+
+TEST_F(LinkerdClient, MaySplitTheHeaderAnywhere) {
+  const std::string whole = header_bytes(port_field(port())) + "\x01payload";
+  Peer client = on_4143();
+  for (const char byte : whole) ASSERT_TRUE(client.write(std::string_view(&byte, 1)));
+  auto app = app_.accept();
+  ASSERT_TRUE(app);
+  EXPECT_EQ(app->read(8), "\x01payload");
+}
+
+TEST_F(LinkerdClient, IsRefusedWithAHeaderThatIsNone) {
+  const std::string bad[] = {
+      header_bytes(""),                                                    // no port
+      header_bytes(port_field(0)),                                         //
+      header_bytes(port_field(65536)),                                     //
+      header_bytes(port_field(~std::uint64_t{0})),                         // -1
+      header_bytes("\xff\xff\xff\xff"),                                    // no message
+      magic + std::string("\xff\xff\xff\xff", 4) + std::string(64, 'x'),   // 4 GiB
+      magic + std::string("\x00\x01\x00\x00", 4) + std::string(64, 'x'),   // 64 KiB and the prefix
+      "GET / HTTP/1.1\r\nhost: a\r\n\r\n",                                 // none at all
+      std::string(100, '\0'),
+  };
+  double refusals = 0;
+  for (const std::string& header : bad) {
+    Peer client = on_4143();
+    ASSERT_TRUE(client.write(header));
+    EXPECT_TRUE(refused(client)) << testing::PrintToString(header);
+    EXPECT_TRUE(errors("transport_header", ++refusals)) << testing::PrintToString(header);
+  }
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, IsRefusedWhenItEndsBeforeItsHeader) {
+  Peer client = on_4143();
+  ASSERT_TRUE(client.write(magic.substr(0, 10)));
+  client.finish();
+  EXPECT_TRUE(refused(client));
+  EXPECT_TRUE(errors("transport_header", 1));
+}
+
+TEST_F(LinkerdClient, DoesNotReachTheMeshsOwnPortsByAHeader) {
+  for (const std::uint16_t port : {pod_->inbound_port, pod_->outbound_port}) {
+    Peer client = on_4143();
+    ASSERT_TRUE(client.write(header_bytes(port_field(port)) + "\x01"));
+    EXPECT_TRUE(refused(client)) << port;
+  }
+}
+
+// A name asks for a gateway, which a pod is not.
+TEST_F(LinkerdClient, IsToldApartWhenItLooksForAGateway) {
+  Peer client = on_4143();
+  ASSERT_TRUE(client.write(header_bytes(port_field(port()) + name_field("web.shop.svc.cluster.local") + session_http2)));
+  EXPECT_TRUE(refused(client));
+  EXPECT_TRUE(errors("gateway", 1));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, NeedsACertificateForTheHeader) {
+  Peer client = dial(4143);
+  PeerTls with = lab_.linkerd_client(pod_, {transport_alpn});
+  with.own.reset();
+  ASSERT_TRUE(client.connect_tls(with)) << client.failure();
+  client.write(header_bytes(port_field(port())) + "\x01");
+  EXPECT_TRUE(refused(client));
+  EXPECT_TRUE(errors("anonymous", 1));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, IsRefusedAtItsPortWithoutTheProtocol) {
+  for (const std::vector<std::string>& offered :
+       {std::vector<std::string>{}, std::vector<std::string>{"h2"}, std::vector<std::string>{"heddle/1"}}) {
+    Peer client = secured(4143, offered);
+    EXPECT_EQ(client.alpn(), "");
+    client.write(header_bytes(port_field(port())) + "\x01");
+    EXPECT_TRUE(refused(client));
+  }
+  EXPECT_TRUE(errors("own_port", 3));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, IsRefusedAtItsPortInPlaintext) {
+  for (const std::string& said : {std::string("GET / HTTP/1.1\r\nhost: a\r\n\r\n"), header_bytes(port_field(port())),
+                                  std::string("\x01")}) {
+    Peer client = dial(4143);
+    ASSERT_TRUE(client.write(said));
+    EXPECT_EQ(client.read_some(), "<reset>");
+  }
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, IsRefusedAtItsPortUnderAnotherName) {
+  Peer client = dial(4143);
+  PeerTls with = lab_.linkerd_client(pod_, {transport_alpn});
+  with.server_name = "other.shop.serviceaccount.identity.heddle.cluster.local";
+  EXPECT_FALSE(client.connect_tls(with));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+// TLS under another name is the app's own.
+TEST_F(LinkerdClient, PassesThroughUnderAnotherName) {
+  Peer client = dial(port());
+  std::optional<Peer> app;
+  std::thread server([&] {
+    app = app_.accept();
+    if (!app) return;
+    EXPECT_TRUE(app->accept_tls(lab_.linkerd_server("app.example"))) << app->failure();
+  });
+  PeerTls with = lab_.linkerd_client(pod_);
+  with.server_name = "App.Example";
+  EXPECT_TRUE(client.connect_tls(with)) << client.failure();
+  server.join();
+  ASSERT_TRUE(app);
+  EXPECT_EQ(client.peer_names(), std::vector<std::string>{"app.example"});
+  EXPECT_EQ(app->server_name(), "App.Example");
+  ASSERT_TRUE(client.write("secret"));
+  EXPECT_EQ(app->read(6), "secret");
+  client.finish();
+  app->finish();
+  const std::string line = lab_.logged({"\"inbound\"", "\"tls\":\"opaque\""});
+  EXPECT_NE(line.find("\"server_name\":\"app.example\""), std::string::npos) << line;
+}
+
+TEST_F(LinkerdClient, IsRefusedWithACertificateOfAnotherRoot) {
+  Authority other("another root");
+  for (const std::uint16_t to : {std::uint16_t{4143}, port()}) {
+    Peer client = dial(to);
+    PeerTls with = lab_.linkerd_client(pod_, {transport_alpn});
+    Authority::Leaf leaf;
+    leaf.names = {stranger};
+    with.own = other.issue(leaf);
+    // In TLS 1.3 a client is done before the server has looked at its certificate.
+    client.connect_tls(with);
+    client.write("\x01");
+    EXPECT_TRUE(refused(client));
+  }
+  EXPECT_TRUE(errors("tls", 2));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, IsRefusedWithTls12) {
+  for (const std::uint16_t to : {std::uint16_t{4143}, port()}) {
+    Peer client = dial(to);
+    PeerTls with = lab_.linkerd_client(pod_);
+    with.only_tls12 = true;
+    EXPECT_FALSE(client.connect_tls(with));
+  }
+  EXPECT_TRUE(errors("tls", 2));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, NeedsAnIdentityWhereThePolicySaysSo) {
+  pod_ = lab_.add_pod(2, "127.0.0.5", [](Pod& p) { p.policy = InboundPolicy::all_authenticated; });
+  PeerTls anonymous = lab_.linkerd_client(pod_);
+  anonymous.own.reset();
+  Peer http = dial(port());
+  ASSERT_TRUE(http.connect_tls(anonymous)) << http.failure();
+  ASSERT_TRUE(http.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+  const std::string answer = http.read_until("\r\n\r\n");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 403")) << answer;
+  Peer bytes = dial(port());
+  ASSERT_TRUE(bytes.connect_tls(anonymous)) << bytes.failure();
+  bytes.write("\x01");
+  EXPECT_TRUE(refused(bytes));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+  // With its certificate it gets in, by either wire.
+  Peer known = secured(port());
+  ASSERT_TRUE(known.write("\x01"));
+  EXPECT_TRUE(app_.accept());
+  Peer behind_header = on_4143();
+  ASSERT_TRUE(behind_header.write(header_bytes(port_field(port())) + "\x01"));
+  EXPECT_TRUE(app_.accept());
+}
+
+TEST_F(LinkerdClient, IsDeniedBehindAHeaderWhatThePolicyDenies) {
+  pod_ = lab_.add_pod(2, "127.0.0.5", [](Pod& p) { p.policy = InboundPolicy::deny; });
+  Peer bytes = on_4143();
+  ASSERT_TRUE(bytes.write(header_bytes(port_field(port())) + "\x01"));
+  EXPECT_TRUE(refused(bytes));
+  Peer http = on_4143();
+  ASSERT_TRUE(http.write(header_bytes(port_field(port()) + session_http1) + "GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+  EXPECT_TRUE(http.read_until("\r\n\r\n").starts_with("HTTP/1.1 403"));
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+}  // namespace
+}  // namespace heddle::proxy::test
