@@ -104,6 +104,10 @@ void ConnectionSet::abort_all(std::uint32_t pod_id) {
   });
 }
 
+void ConnectionSet::policy_changed(const PodRef& now) {
+  impl_->for_each([&now](Connection& connection) { connection.policy_changed(now); });
+}
+
 void ConnectionSet::abort_all() {
   impl_->for_each([](Connection& connection) { connection.abort(); });
 }

@@ -25,6 +25,9 @@ class Connection {
   virtual void drain() = 0;
   // Ends now (pod removed, grace over): resets both sides, then done().
   virtual void abort() = 0;
+  // The policy of a pod changed, of this connection's own or of one that it is joined to: what is no longer
+  // allowed ends, and what comes next is judged by `now`.
+  virtual void policy_changed(const PodRef& now) { static_cast<void>(now); }
 
   const PodRef pod;
 
@@ -47,6 +50,8 @@ class ConnectionSet {
   void drain_all();
   void abort_all(std::uint32_t pod_id);
   void abort_all();
+  // To all connections, for joins belong to the client's pod.
+  void policy_changed(const PodRef& now);
   std::size_t size() const;
   std::size_t size(std::uint32_t pod_id) const;
 

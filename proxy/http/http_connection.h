@@ -28,6 +28,8 @@ class HttpConnection : public Connection, protected http::Handler, private http:
   void abort() override;
 
  protected:
+  // A request has made it a connection of bytes.
+  bool switched() const { return relay_ != nullptr; }
   Worker& worker_;
 
  private:

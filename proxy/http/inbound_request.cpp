@@ -12,6 +12,14 @@
 
 namespace heddle::proxy {
 
+void InboundHttp::policy_changed(const PodRef& now) {
+  if (now->id != connection.pod->id) return;
+  connection.pod = now;
+  // Their labels name the rule.
+  allowed = nullptr;
+  denied = nullptr;
+}
+
 InboundRequest::InboundRequest(InboundHttpRef shared, http::Engine& engine)
     : Forward(engine), shared_(std::move(shared)), began_(std::chrono::steady_clock::now()) {}
 

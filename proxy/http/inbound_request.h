@@ -18,10 +18,12 @@ struct Worker;
 struct InboundHttp {
   InboundHttp(Worker& owner, InboundConnection about) : worker(owner), connection(std::move(about)) {}
   Worker& worker;
-  const InboundConnection connection;
+  InboundConnection connection;
   // Made by the first request that needs them.
   std::shared_ptr<Cell> allowed, denied;
   std::shared_ptr<HttpSeries> series;
+  // Requests to come are judged by this description of the pod.
+  void policy_changed(const PodRef& now);
 };
 using InboundHttpRef = std::shared_ptr<InboundHttp>;
 

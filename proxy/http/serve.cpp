@@ -8,6 +8,7 @@
 #include "proxy/http/inbound_request.h"
 #include "proxy/http/outbound_request.h"
 #include "proxy/inbound/inbound.h"
+#include "proxy/policy/authorize.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -18,6 +19,12 @@ class OutboundHttpConnection final : public HttpConnection {
   OutboundHttpConnection(Worker& worker, OutboundConnection about)
       : HttpConnection(worker, about.pod),
         shared_(std::make_shared<OutboundHttp>(worker, std::move(about))) {}
+
+  void policy_changed(const PodRef& now) override {
+    if (!shared_->joined_inbound || shared_->joined_inbound->connection.pod->id != now->id) return;
+    shared_->joined_inbound->policy_changed(now);
+    if (switched() && !authorize(shared_->joined_inbound->connection).allowed) abort();
+  }
 
  private:
   http::Peer* start(http::RequestHead& head, bool end, http::ResponsePeer& requester) override {
@@ -31,6 +38,11 @@ class InboundHttpConnection : public HttpConnection {
  public:
   InboundHttpConnection(Worker& worker, InboundConnection about)
       : HttpConnection(worker, about.pod), shared_(std::make_shared<InboundHttp>(worker, std::move(about))) {}
+
+  void policy_changed(const PodRef& now) override {
+    shared_->policy_changed(now);
+    if (switched() && !authorize(shared_->connection).allowed) abort();
+  }
 
  protected:
   http::Peer* start(http::RequestHead& head, bool end, http::ResponsePeer& requester) override {

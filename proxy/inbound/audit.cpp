@@ -19,8 +19,8 @@ void log_audited(const InboundConnection& connection, const Decision& decision) 
   spdlog::info("policy audit: let in pod={}/{} port={} client={} client_id={} tls={} authz={} left_out={}",
                connection.pod->ns, connection.pod->name, connection.original_dst.port,
                connection.client.to_string(),
-               connection.peer_identity.empty() ? "none" : connection.peer_identity, tls_label(connection.tls),
-               decision.rule, *left_out);
+               connection.peer_identity.empty() ? "none" : connection.peer_identity,
+               tls_label(connection.tls), decision.rule, *left_out);
 }
 
 }  // namespace heddle::proxy

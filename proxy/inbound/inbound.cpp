@@ -29,6 +29,13 @@ class InboundPipeline final : public Pipeline {
 
   void begin() { listen(worker_.settings.first_word_wait); }
 
+  void policy_changed(const PodRef& now) override {
+    if (now->id != pod->id) return;
+    connection_.pod = now;
+    // What is not yet known to be bytes may be a request, which gets an answer.
+    if (counted_ && !authorize(connection_).allowed) refuse("policy");
+  }
+
  private:
   bool declared_opaque() const {
     const std::uint16_t port = connection_.original_dst.port;

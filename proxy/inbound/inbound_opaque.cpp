@@ -14,6 +14,11 @@ class InboundBytes final : public Pipeline {
   InboundBytes(Worker& worker, InboundConnection connection, std::unique_ptr<Stream> stream)
       : Pipeline(worker, connection.pod, connection.client, std::move(stream)),
         connection_(std::move(connection)) {}
+  void policy_changed(const PodRef& now) override {
+    if (now->id != pod->id) return;
+    connection_.pod = now;
+    if (!authorize(connection_).allowed) refuse("policy");
+  }
   void begin() {
     count_decision(worker_, connection_);
     go_opaque();
@@ -28,7 +33,7 @@ class InboundBytes final : public Pipeline {
   Labels upstream_labels(const Upstream&) const override { return inbound_app_labels(connection_); }
   TrafficRecord describe() const override { return inbound_record(connection_, "opaque"); }
 
-  const InboundConnection connection_;
+  InboundConnection connection_;
 };
 
 }  // namespace

@@ -11,9 +11,9 @@ namespace heddle::proxy {
 
 struct Worker;
 
-// The app's stream of a join, which has no inbound pipeline: counts what passes on the inbound series of the app's
-// pod and writes its line of the access log, as any other inbound connection has them. `destination` (through which
-// the client came) remembers the series found.
+// The app's stream of a join, which has no inbound pipeline: counts what passes on the inbound series of the
+// app's pod and writes its line of the access log, as any other inbound connection has them. `destination`
+// (through which the client came) remembers the series found.
 std::unique_ptr<Stream> count_join(Worker& worker, const PodRef& client, InboundConnection connection,
                                    Destination& destination, std::unique_ptr<Stream> app);
 

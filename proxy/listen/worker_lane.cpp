@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "proxy/policy/authorize.h"
 #include "proxy/upstream/brokered_dialer.h"
 #include "proxy/worker.h"
 
@@ -37,8 +38,11 @@ std::string WorkerLane::serve(PodRef pod, std::shared_ptr<PodListeners> listener
     acceptors_.erase(pod->id);
     return "no listeners came with the pod and none are held";
   }
+  const PodRef before = pods_.by_id(pod->id);
   pods_.upsert(pod);
   dialer_.pod_upserted(pod);
+  if (before && before->netns_cookie == pod->netns_cookie && policy_differs(*before, *pod))
+    worker_.connections->policy_changed(pod);
   if (!listeners || (acceptor && acceptor->listeners() == listeners)) {
     acceptor->update(pod);
     return {};

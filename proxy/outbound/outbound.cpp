@@ -5,6 +5,7 @@
 #include "proxy/outbound/route_opening.h"
 #include "proxy/pipeline/pipeline.h"
 #include "proxy/pipeline/tcp_labels.h"
+#include "proxy/policy/authorize.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -38,6 +39,12 @@ class OutboundPipeline final : public Pipeline {
   OutboundPipeline(Worker& worker, PodRef owner, SocketAddress client, SocketAddress original_dst,
                    std::unique_ptr<Stream> stream)
       : Pipeline(worker, std::move(owner), client, std::move(stream)), original_dst_(original_dst) {}
+
+  void policy_changed(const PodRef& now) override {
+    if (!upstream() || !upstream()->joined || upstream()->joined->pod->id != now->id) return;
+    upstream()->joined->pod = now;
+    if (!authorize(*upstream()->joined).allowed) refuse("policy");
+  }
 
   void begin() {
     destination_ = worker_.directory->lookup(*pod, original_dst_);

@@ -67,6 +67,7 @@ class RouteOpening final : public Opening {
       if (!result) return failed(result.error());
       result->wire = Wire::local;
       result->peer_identity = inbound.pod->identity;
+      result->joined = std::make_shared<InboundConnection>(inbound);
       result->stream = count_join(worker_, pod_, inbound, *destination_, std::move(result->stream));
       succeeded(std::move(*result));
     });

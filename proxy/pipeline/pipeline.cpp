@@ -166,6 +166,8 @@ std::unique_ptr<Stream> Pipeline::hand_over_client() {
 void Pipeline::replace_client(std::unique_ptr<Stream> stream) {
   client_ = std::move(stream);
   client_->set_events(this);
+  // What failed before was for a client of whom less was known.
+  early_failed_ = false;
 }
 
 void Pipeline::drop_upstream() {

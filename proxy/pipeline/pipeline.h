@@ -69,6 +69,8 @@ class Pipeline : public Connection, private StreamEvents {
   void refuse(const char* reason);
   // Ends without touching the client any more.
   void leave();
+  // Null until it is open; without its stream once that is relayed.
+  const Upstream* upstream() const { return upstream_ ? &*upstream_ : nullptr; }
   // Drops what was opened early.
   void drop_upstream();
 

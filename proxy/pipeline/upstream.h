@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "proxy/balance/balancer.h"
+#include "proxy/connection.h"
 #include "proxy/io/stream.h"
 #include "proxy/pods/pod.h"
 #include "proxy/upstream/mesh_pool.h"
@@ -42,6 +43,8 @@ struct Upstream {
   EndpointUse use;
   Wire wire = Wire::plaintext;
   std::string peer_identity;
+  // A join's: what its inbound side is authorized by.
+  std::shared_ptr<InboundConnection> joined;
 };
 
 // An upstream on its way; destroying it cancels.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 
 namespace heddle::proxy {
 namespace {
@@ -57,6 +58,13 @@ Decision authorize(const InboundConnection& connection) {
       break;
   }
   return {false, "default:deny", "the pod's policy denies all clients", false};
+}
+
+bool policy_differs(const Pod& before, const Pod& now) {
+  const auto policy = [](const Pod& pod) {
+    return std::tie(pod.policy, pod.require_identity_ports, pod.ips, pod.outbound_port, pod.inbound_port);
+  };
+  return policy(before) != policy(now);
 }
 
 }  // namespace heddle::proxy

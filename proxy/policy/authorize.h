@@ -16,4 +16,8 @@ struct Decision {
 // mesh's own listener ports are never reachable through the mesh.
 Decision authorize(const InboundConnection& connection);
 
+// May authorize() say something else of connections of `now` than it did of `before`, another description of
+// the same pod? Pure.
+bool policy_differs(const Pod& before, const Pod& now);
+
 }  // namespace heddle::proxy

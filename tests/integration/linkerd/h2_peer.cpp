@@ -116,7 +116,8 @@ bool H2Peer::flush() {
     const std::uint8_t* data = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &data);
     if (size <= 0) return size == 0;
-    if (!connection_.write({reinterpret_cast<const char*>(data), static_cast<std::size_t>(size)})) return false;
+    if (!connection_.write({reinterpret_cast<const char*>(data), static_cast<std::size_t>(size)}))
+      return false;
   }
   return true;
 }

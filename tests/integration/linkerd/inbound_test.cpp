@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Linkerd's proxy as the client of a pod of ours, on both of its wires.
 #include <openssl/ssl.h>
+#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/spdlog.h>
+
+#include <sstream>
 
 #include "tests/integration/linkerd/h2_peer.h"
 #include "tests/integration/linkerd/header_bytes.h"
@@ -56,7 +60,8 @@ class LinkerdClient : public ::testing::Test {
     return lab_.eventually(
         [&] { return lab_.metric("inbound_tcp_errors_total", {"error=\"" + why + "\""}) == count; });
   }
-  // The app's connection that carries a request: what was dialled while the client was still silent is dropped.
+  // The app's connection that carries a request: what was dialled while the client was still silent is
+  // dropped.
   std::optional<Peer> app_asked() {
     while (auto app = app_.accept()) {
       if (app->has_bytes()) return app;
@@ -247,14 +252,14 @@ TEST_F(LinkerdClient, MaySplitTheHeaderAnywhere) {
 
 TEST_F(LinkerdClient, IsRefusedWithAHeaderThatIsNone) {
   const std::string bad[] = {
-      header_bytes(""),                                                    // no port
-      header_bytes(port_field(0)),                                         //
-      header_bytes(port_field(65536)),                                     //
-      header_bytes(port_field(~std::uint64_t{0})),                         // -1
-      header_bytes("\xff\xff\xff\xff"),                                    // no message
-      magic + std::string("\xff\xff\xff\xff", 4) + std::string(64, 'x'),   // 4 GiB
-      magic + std::string("\x00\x01\x00\x00", 4) + std::string(64, 'x'),   // 64 KiB and the prefix
-      "GET / HTTP/1.1\r\nhost: a\r\n\r\n",                                 // none at all
+      header_bytes(""),                                                   // no port
+      header_bytes(port_field(0)),                                        //
+      header_bytes(port_field(65536)),                                    //
+      header_bytes(port_field(~std::uint64_t{0})),                        // -1
+      header_bytes("\xff\xff\xff\xff"),                                   // no message
+      magic + std::string("\xff\xff\xff\xff", 4) + std::string(64, 'x'),  // 4 GiB
+      magic + std::string("\x00\x01\x00\x00", 4) + std::string(64, 'x'),  // 64 KiB and the prefix
+      "GET / HTTP/1.1\r\nhost: a\r\n\r\n",                                // none at all
       std::string(100, '\0'),
   };
   double refusals = 0;
@@ -286,7 +291,8 @@ TEST_F(LinkerdClient, DoesNotReachTheMeshsOwnPortsByAHeader) {
 // A name asks for a gateway, which a pod is not.
 TEST_F(LinkerdClient, IsToldApartWhenItLooksForAGateway) {
   Peer client = on_4143();
-  ASSERT_TRUE(client.write(header_bytes(port_field(port()) + name_field("web.shop.svc.cluster.local") + session_http2)));
+  ASSERT_TRUE(client.write(
+      header_bytes(port_field(port()) + name_field("web.shop.svc.cluster.local") + session_http2)));
   EXPECT_TRUE(refused(client));
   EXPECT_TRUE(errors("gateway", 1));
   EXPECT_TRUE(nobody_speaks_to_the_app());
@@ -316,8 +322,8 @@ TEST_F(LinkerdClient, IsRefusedAtItsPortWithoutTheProtocol) {
 }
 
 TEST_F(LinkerdClient, IsRefusedAtItsPortInPlaintext) {
-  for (const std::string& said : {std::string("GET / HTTP/1.1\r\nhost: a\r\n\r\n"), header_bytes(port_field(port())),
-                                  std::string("\x01")}) {
+  for (const std::string& said : {std::string("GET / HTTP/1.1\r\nhost: a\r\n\r\n"),
+                                  header_bytes(port_field(port())), std::string("\x01")}) {
     Peer client = dial(4143);
     ASSERT_TRUE(client.write(said));
     EXPECT_EQ(client.read_some(), "<reset>");
@@ -414,9 +420,108 @@ TEST_F(LinkerdClient, IsDeniedBehindAHeaderWhatThePolicyDenies) {
   ASSERT_TRUE(bytes.write(header_bytes(port_field(port())) + "\x01"));
   EXPECT_TRUE(refused(bytes));
   Peer http = on_4143();
-  ASSERT_TRUE(http.write(header_bytes(port_field(port()) + session_http1) + "GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+  ASSERT_TRUE(
+      http.write(header_bytes(port_field(port()) + session_http1) + "GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
   EXPECT_TRUE(http.read_until("\r\n\r\n").starts_with("HTTP/1.1 403"));
   EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
+TEST_F(LinkerdClient, LosesItsConnectionsWhenThePolicyTightens) {
+  Peer over_tls = secured(port());
+  ASSERT_TRUE(over_tls.write("\x01"));
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  Peer behind_header = on_4143();
+  ASSERT_TRUE(behind_header.write(header_bytes(port_field(port())) + "\x01"));
+  auto other_app = app_asked();
+  ASSERT_TRUE(other_app);
+  Peer http = secured(port());
+  ASSERT_TRUE(http.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+  auto web = app_asked();
+  ASSERT_TRUE(web);
+  web->read_until("\r\n\r\n");
+  ASSERT_TRUE(web->write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+  EXPECT_TRUE(http.read_until("\r\n\r\n").starts_with("HTTP/1.1 200"));
+
+  lab_.change_pod(pod_, [](Pod& p) { p.policy = InboundPolicy::deny; });
+  EXPECT_TRUE(refused(over_tls));
+  EXPECT_TRUE(refused(behind_header));
+  EXPECT_TRUE(errors("policy", 2));
+  // Requests are judged one by one.
+  ASSERT_TRUE(http.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+  EXPECT_TRUE(http.read_until("\r\n\r\n").starts_with("HTTP/1.1 403"));
+  EXPECT_TRUE(lab_.eventually(
+      [&] { return lab_.metric("inbound_http_authz_deny_total", {"authz_name=\"default:deny\""}) == 1; }));
+}
+
+TEST_F(LinkerdClient, LosesWhatItsRequestSwitchedToWhenThePolicyTightens) {
+  Peer client = secured(port());
+  ASSERT_TRUE(client.write("GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n"));
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  app->read_until("\r\n\r\n");
+  ASSERT_TRUE(
+      app->write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n!"));
+  EXPECT_TRUE(client.read_until("!").starts_with("HTTP/1.1 101"));
+  lab_.change_pod(pod_, [](Pod& p) { p.policy = InboundPolicy::deny; });
+  EXPECT_TRUE(refused(client));
+}
+
+TEST_F(LinkerdClient, IsCountedOnceHoweverTheAppWasDialled) {
+  // Silent for so long that the app is dialled, then TLS: not an anonymous connection besides.
+  Peer client = dial(port());
+  auto early = app_.accept();
+  ASSERT_TRUE(early);
+  ASSERT_TRUE(client.connect_tls(lab_.linkerd_client(pod_)));
+  EXPECT_EQ(early->read_some(), "<reset>");
+  ASSERT_TRUE(client.write("\x01"));
+  ASSERT_TRUE(app_asked());
+  EXPECT_EQ(lab_.metric("inbound_tcp_authz_allow_total", {"client_id=\"" + stranger + "\""}), 1);
+  EXPECT_EQ(lab_.metric("inbound_tcp_authz_allow_total", {"client_id=\"\""}), -1);
+  // A server that speaks first to a client without TLS is one, too.
+  Peer plain = dial(port());
+  auto greeting = app_.accept();
+  ASSERT_TRUE(greeting);
+  ASSERT_TRUE(greeting->write("hello"));
+  EXPECT_EQ(plain.read(5), "hello");
+  EXPECT_EQ(lab_.metric("inbound_tcp_authz_allow_total", {"client_id=\"\""}), 1);
+}
+
+// The app came up between the early dial and the end of the handshake.
+TEST_F(LinkerdClient, IsNotHeldResponsibleForADialBeforeItsHandshake) {
+  const SocketAddress late{IpAddress::parse("127.0.0.5").value(),
+                           port() == 9 ? std::uint16_t{10} : std::uint16_t{9}};
+  const int dials = lab_.rig().requests;
+  Peer client = dial(late.port);
+  // The dial takes a socket of the reserve, which is filled up then; it fails at once.
+  ASSERT_TRUE(lab_.eventually([&] { return lab_.rig().requests > dials; }));
+  ASSERT_TRUE(lab_.eventually([&] { return lab_.rig().dialer->waiting() == 0; }));
+  PeerListener app("127.0.0.5", late.port);
+  ASSERT_TRUE(client.connect_tls(lab_.linkerd_client(pod_))) << client.failure();
+  ASSERT_TRUE(client.write("\x01"));
+  auto served = app.accept();
+  ASSERT_TRUE(served);
+  EXPECT_EQ(served->read(1), "\x01");
+}
+
+TEST_F(LinkerdClient, IsNamedWhereThePolicyIsAudit) {
+  std::ostringstream text;
+  const auto usual = spdlog::default_logger();
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("audited", std::make_shared<spdlog::sinks::ostream_sink_mt>(text)));
+  pod_ = lab_.add_pod(2, "127.0.0.5", [](Pod& p) { p.policy = InboundPolicy::audit; });
+  std::vector<Peer> kept;
+  for (int i = 0; i < 15; ++i) {
+    kept.push_back(on_4143());
+    ASSERT_TRUE(kept.back().write(header_bytes(port_field(port())) + "\x01"));
+    kept.push_back(*app_asked());
+  }
+  EXPECT_EQ(lab_.metric("inbound_tcp_authz_allow_total", {"authz_name=\"default:audit\"", stranger}), 15);
+  lab_.run([&] { spdlog::set_default_logger(usual); });
+  const std::string log = text.str();
+  EXPECT_NE(log.find("policy audit: let in pod=shop/pod-2 port=" + std::to_string(port())), std::string::npos)
+      << log;
+  EXPECT_NE(log.find("client_id=" + stranger + " tls=true authz=default:audit"), std::string::npos) << log;
 }
 
 }  // namespace

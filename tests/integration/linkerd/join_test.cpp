@@ -21,7 +21,8 @@ class Joined : public ::testing::Test {
     lab_.discover(vip, {{app_.address(), identity, identity, ProtocolHint::h2, 0, {}}}, opaque);
   }
   double inbound(const std::string& family, const char* peer) {
-    return lab_.metric(family, {"direction=\"inbound\"", "pod=\"pod-2\"", std::string("peer=\"") + peer + '"'});
+    return lab_.metric(family,
+                       {"direction=\"inbound\"", "pod=\"pod-2\"", std::string("peer=\"") + peer + '"'});
   }
 };
 
@@ -91,6 +92,21 @@ TEST_F(Joined, ADeniedClientIsCountedAsDenied) {
   ASSERT_TRUE(client.write("\x01"));
   EXPECT_EQ(client.read_some(), "<reset>");
   EXPECT_EQ(lab_.metric("inbound_tcp_authz_deny_total", {"pod-2", "default:deny"}), 1);
+}
+
+TEST_F(Joined, EndsWhenThePolicyTightens) {
+  discover(pod_->identity, true);
+  Peer client = Peer::dial(entrance_);
+  ASSERT_TRUE(client.write("\x01"));
+  auto app = app_.accept();
+  ASSERT_TRUE(app);
+  EXPECT_EQ(app->read(1), "\x01");
+  pod_ = lab_.change_pod(pod_, [](Pod& p) { p.policy = InboundPolicy::all_authenticated; });
+  ASSERT_TRUE(client.write("more"));
+  EXPECT_EQ(app->read(4), "more") << "the client is known: nothing changes for it";
+  lab_.change_pod(pod_, [](Pod& p) { p.policy = InboundPolicy::deny; });
+  EXPECT_EQ(client.read_some(), "<reset>");
+  EXPECT_EQ(app->read_some(), "<reset>");
 }
 
 }  // namespace

@@ -121,6 +121,16 @@ void MeshLab::remove_pod(const PodRef& pod) {
   });
 }
 
+PodRef MeshLab::change_pod(const PodRef& pod, const std::function<void(Pod&)>& change) {
+  auto changed = std::make_shared<Pod>(*pod);
+  change(*changed);
+  run([&] {
+    rig_.pods->upsert(changed);
+    rig_.worker.connections->policy_changed(changed);
+  });
+  return changed;
+}
+
 SocketAddress MeshLab::listen(std::function<void(SocketAddress, std::unique_ptr<Stream>)> serve) {
   SocketAddress address;
   run([&] {

@@ -33,6 +33,8 @@ class MeshLab {
   // A pod of this node with a certificate.
   PodRef add_pod(std::uint32_t id, const char* ip, const std::function<void(Pod&)>& change = {});
   void remove_pod(const PodRef& pod);
+  // Another description of the pod, as it comes from the agent.
+  PodRef change_pod(const PodRef& pod, const std::function<void(Pod&)>& change);
   // What connects to the returned address arrives at `pod` as dialled at `port`.
   SocketAddress listen_inbound(PodRef pod, std::uint16_t port);
   // What connects to the returned address is a connection of `pod` to `original_dst`.

@@ -29,8 +29,8 @@ class LinkerdServer : public ::testing::Test {
   SocketAddress entrance_ = lab_.listen_outbound(pod_, vip);
 
   EndpointInfo endpoint(ProtocolHint hint, bool with_header) {
-    return {app_port_.address(), web, web, hint,
-            with_header ? own_port_.address().port : std::uint16_t{0}, {}};
+    return {
+        app_port_.address(), web, web, hint, with_header ? own_port_.address().port : std::uint16_t{0}, {}};
   }
   void discover(ProtocolHint hint, bool with_header, bool opaque = false) {
     lab_.discover(vip, {endpoint(hint, with_header)}, opaque);
@@ -60,7 +60,8 @@ class LinkerdServer : public ::testing::Test {
 
 const std::string get =
     "GET /x HTTP/1.1\r\nhost: web\r\nl5d-client-id: admin\r\nl5d-orig-proto: HTTP/3\r\n"
-    "l5d-dst-override: evil\r\nheddle-client: 1.2.3.4:5\r\nconnection: x-hop\r\nx-hop: 1\r\nx-kept: 1\r\n\r\n";
+    "l5d-dst-override: evil\r\nheddle-client: 1.2.3.4:5\r\nconnection: x-hop\r\nx-hop: 1\r\nx-kept: "
+    "1\r\n\r\n";
 const std::string ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nl5d-client-id: admin\r\n\r\nhi";
 
 void expect_clean(const std::string& head) {
@@ -123,7 +124,9 @@ TEST_F(LinkerdServer, GetsHttp1UpgradedWhereTheHintSaysHttp2) {
 
 TEST_F(LinkerdServer, GetsAbsoluteTargetsAndChunksUpgraded) {
   discover(ProtocolHint::h2, false);
-  Peer app = asks("POST http://web.shop/p?q HTTP/1.1\r\nhost: other\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+  Peer app = asks(
+      "POST http://web.shop/p?q HTTP/1.1\r\nhost: other\r\ntransfer-encoding: "
+      "chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
   Peer peer = secured(app_port_);
   H2Peer h2(peer, true);
   const auto stream = h2.wait_request();
@@ -142,7 +145,8 @@ TEST_F(LinkerdServer, GetsHttp2AsItIs) {
   discover(ProtocolHint::none, false);
   Peer app = client();
   H2Peer asking(app, false);
-  const auto asked = asking.request({{":method", "GET"}, {":scheme", "http"}, {":authority", "web"}, {":path", "/2"}});
+  const auto asked =
+      asking.request({{":method", "GET"}, {":scheme", "http"}, {":authority", "web"}, {":path", "/2"}});
   Peer peer = secured(app_port_);
   H2Peer h2(peer, true);
   const auto stream = h2.wait_request();
@@ -218,7 +222,8 @@ TEST_F(LinkerdServer, GetsUpgradesAsHttp1OnAConnectionOfTheirOwn) {
   const std::string head = peer.read_until("\r\n\r\n");
   EXPECT_TRUE(head.starts_with("GET /chat HTTP/1.1\r\n")) << head;
   EXPECT_NE(head.find("pgrade: echo"), std::string::npos) << head;
-  ASSERT_TRUE(peer.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nfirst"));
+  ASSERT_TRUE(
+      peer.write("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nfirst"));
   EXPECT_TRUE(app.read_until("first").starts_with("HTTP/1.1 101"));
   ASSERT_TRUE(app.write("second"));
   EXPECT_EQ(peer.read(6), "second");
@@ -259,8 +264,8 @@ TEST_F(LinkerdServer, IsRefusedUnderAnotherIdentity) {
     PeerListener& at = with_header ? own_port_ : app_port_;
     int handshakes = 0;
     while (auto peer = at.accept(std::chrono::milliseconds(300))) {
-      EXPECT_FALSE(peer->accept_tls(
-          lab_.linkerd_server("mallory.linkerd-shop.serviceaccount.identity.linkerd.cluster.local", {transport_alpn})));
+      EXPECT_FALSE(peer->accept_tls(lab_.linkerd_server(
+          "mallory.linkerd-shop.serviceaccount.identity.linkerd.cluster.local", {transport_alpn})));
       ++handshakes;
     }
     EXPECT_GE(handshakes, 1);

@@ -16,11 +16,11 @@ namespace heddle::test {
 
 // What a scripted peer brings to a TLS handshake.
 struct PeerTls {
-  std::string roots;                     // PEM
-  std::optional<Authority::Pair> own;    // none: shows no certificate
-  std::string server_name;               // client: SNI, empty for none
-  std::vector<std::string> alpn;         // client: offered; server: the first of these that is offered is taken
-  std::string groups;                    // of the key exchange; empty: OpenSSL's own choice
+  std::string roots;                   // PEM
+  std::optional<Authority::Pair> own;  // none: shows no certificate
+  std::string server_name;             // client: SNI, empty for none
+  std::vector<std::string> alpn;       // client: offered; server: the first of these that is offered is taken
+  std::string groups;                  // of the key exchange; empty: OpenSSL's own choice
   bool only_tls12 = false;
 };
 
@@ -41,10 +41,10 @@ class Peer {
   std::string failure() const;
 
   // What the handshake showed.
-  std::string alpn() const;                        // selected, empty: none
-  std::string server_name() const;                 // server: SNI as it came
-  std::vector<std::string> offered_alpn() const;   // server
-  std::vector<std::string> peer_names() const;     // DNS and URI names of the other's certificate
+  std::string alpn() const;                       // selected, empty: none
+  std::string server_name() const;                // server: SNI as it came
+  std::vector<std::string> offered_alpn() const;  // server
+  std::vector<std::string> peer_names() const;    // DNS and URI names of the other's certificate
   int tls_version() const;
 
   // Whole or not at all; false when the connection broke.

@@ -67,6 +67,22 @@ TEST(Authorize, AuditsWhatOnlyTheAuditLetsIn) {
   EXPECT_FALSE(refused.decide().audited);
 }
 
+TEST(Authorize, KnowsWhichChangesOfAPodMatter) {
+  const Pod before = *Fixture().pod;
+  Pod now = before;
+  now.labels["version"] = "2";
+  now.opaque_ports = {{1, 2}};
+  EXPECT_FALSE(policy_differs(before, now));
+  now.policy = InboundPolicy::deny;
+  EXPECT_TRUE(policy_differs(before, now));
+  now = before;
+  now.require_identity_ports = {{80, 80}};
+  EXPECT_TRUE(policy_differs(before, now));
+  now = before;
+  now.ips.clear();
+  EXPECT_TRUE(policy_differs(before, now));
+}
+
 TEST(LineLimit, TellsHowManyLinesWereLeftOut) {
   LineLimit limit(2);
   const LineLimit::Time begin{std::chrono::hours(1)};
