@@ -51,8 +51,12 @@ void Balancer::update(const std::vector<EndpointInfo>& set) {
 
 double Balancer::cost(const Endpoint& endpoint, Endpoint::Clock::time_point now) const {
   const bool sampled = endpoint.ewma_at != Endpoint::Clock::time_point{};
-  const double estimate = sampled ? decayed(endpoint.ewma_ns, now - endpoint.ewma_at, settings_.decay)
-                                  : nanoseconds(settings_.default_rtt);
+  double estimate = sampled ? decayed(endpoint.ewma_ns, now - endpoint.ewma_at, settings_.decay)
+                            : nanoseconds(settings_.default_rtt);
+  if (endpoint.pending > 0 && endpoint.silent_since != Endpoint::Clock::time_point{})
+    estimate = std::max(estimate, nanoseconds(now - endpoint.silent_since));
+  // After hours without a request nothing is left of it; what is in flight must count nevertheless.
+  estimate = std::max(estimate, 1.0);
   return estimate * (endpoint.pending + 1.0);
 }
 
@@ -91,6 +95,7 @@ EndpointRef Balancer::pick_for_request(Endpoint::Clock::time_point now, const En
     picked->ewma_ns = nanoseconds(settings_.default_rtt);
     picked->ewma_at = now;
   }
+  if (picked && picked->pending == 0) picked->silent_since = now;
   return picked;
 }
 
@@ -115,6 +120,7 @@ void Balancer::end(Endpoint& endpoint, std::chrono::nanoseconds rtt, Endpoint::C
   // A peak counts at once and in full, an improvement only as the old estimate fades.
   endpoint.ewma_ns = sample > old ? sample : old + sample * (1.0 - weight);
   endpoint.ewma_at = std::max(now, endpoint.ewma_at);
+  endpoint.silent_since = now;
 }
 
 }  // namespace heddle::proxy

@@ -38,6 +38,7 @@ class Endpoint {
   std::uint32_t connections = 0;  // opaque connections open
   double ewma_ns = 0;             // peak EWMA of round trips; 0: no sample yet
   Clock::time_point ewma_at{};
+  Clock::time_point silent_since{};  // requests in flight, and since then none of them was answered
 };
 using EndpointRef = std::shared_ptr<Endpoint>;
 
@@ -64,7 +65,9 @@ class Balancer {
   void begin(Endpoint& endpoint) { ++endpoint.pending; }
   void end(Endpoint& endpoint, std::chrono::nanoseconds rtt, Endpoint::Clock::time_point now);
 
-  // EWMA x (pending + 1) in nanoseconds at `now`.
+  // EWMA x (pending + 1) in nanoseconds at `now`; for an endpoint that owes answers the EWMA is at least the
+  // time since its last one. Estimates fade: without that, one that takes requests and never answers would
+  // look better the longer it is silent.
   double cost(const Endpoint& endpoint, Endpoint::Clock::time_point now) const;
 
  private:

@@ -95,6 +95,41 @@ TEST(Balancer, FadesExponentiallyAfterAPeak) {
   EXPECT_NEAR(b.cost(e, start + 10s), 500e6 * std::exp(-1) + 10e6 * (1 - std::exp(-1)), 1);
 }
 
+// An endpoint that takes requests and answers none: as its estimate fades it must not become the cheapest.
+TEST(Balancer, LeavesASilentEndpointAlone) {
+  Balancer b({}, 11);
+  b.update(infos(2));
+  const auto silent = b.endpoints()[0];
+  const auto lively = b.endpoints()[1];
+  int to_silent = 0;
+  auto now = start;
+  for (int i = 0; i < 3000; ++i, now += 20ms) {
+    const auto picked = b.pick_for_request(now, i == 0 ? lively.get() : nullptr);
+    b.begin(*picked);
+    if (picked == lively) {
+      b.end(*picked, 5ms, now + 5ms);
+    } else {
+      ++to_silent;
+    }
+  }
+  EXPECT_LE(to_silent, 5);
+  // When it answers after all it is taken at its word, and comes back as that fades.
+  for (int left = static_cast<int>(silent->pending); left > 0; --left) b.end(*silent, 1s, now);
+  EXPECT_NEAR(b.cost(*silent, now + 10s) / (1e9 * std::exp(-1)), 1, 0.01);
+}
+
+TEST(Balancer, CountsRequestsInFlightHoweverLongItWasIdle) {
+  Balancer b({}, 5);
+  b.update(infos(2));
+  for (const auto& each : b.endpoints()) {
+    b.begin(*each);
+    b.end(*each, 1ms, start);
+  }
+  const auto later = start + 24h;
+  for (int i = 0; i < 100; ++i) b.begin(*b.pick_for_request(later));
+  EXPECT_NEAR(b.endpoints()[0]->pending, 50, 1);
+}
+
 TEST(Balancer, NeverLowersTheEstimateBelowALaterPeak) {
   // Property: whatever the history, right after a sample the estimate is at least that sample times what it
   // weighs and never above the largest sample (or the default).
