@@ -81,8 +81,10 @@ class MeshConnection final : public InboundHttpConnection, public http::TunnelHa
 
   void open_tunnel(std::string_view client, std::unique_ptr<Stream> stream) override {
     InboundConnection connection = shared_->connection;
-    // Who the peer says that its client is; its identity is verified, and the claim grants nothing.
-    if (const auto address = SocketAddress::parse(client)) connection.client = *address;
+    // The peer may know the client's port better; the pod itself is who connects here, whatever the peer
+    // says.
+    const auto claimed = SocketAddress::parse(client);
+    if (claimed && claimed->ip == connection.client.ip) connection.client = *claimed;
     serve_inbound_opaque(worker_, std::move(connection), std::move(stream));
   }
 

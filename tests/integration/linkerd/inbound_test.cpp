@@ -4,6 +4,7 @@
 #include <spdlog/sinks/ostream_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "tests/integration/linkerd/h2_peer.h"
@@ -502,6 +503,52 @@ TEST_F(LinkerdClient, IsNotHeldResponsibleForADialBeforeItsHandshake) {
   auto served = app.accept();
   ASSERT_TRUE(served);
   EXPECT_EQ(served->read(1), "\x01");
+}
+
+TEST_F(LinkerdClient, IsServedBytesAtAPortThatIsDeclaredOpaque) {
+  pod_ = lab_.add_pod(2, "127.0.0.5", [&](Pod& p) { p.opaque_ports = {{port(), port()}}; });
+  Peer client = secured(port());
+  ASSERT_TRUE(client.write("GET / HTTP/1.1\r\n\r\n"));
+  auto app = app_asked();
+  ASSERT_TRUE(app);
+  EXPECT_EQ(app->read_until("\r\n\r\n"), "GET / HTTP/1.1\r\n\r\n");
+  // A header that says HTTP knows better.
+  Peer http = on_4143();
+  ASSERT_TRUE(
+      http.write(header_bytes(port_field(port()) + session_http1) + "GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+  auto web = app_asked();
+  ASSERT_TRUE(web);
+  EXPECT_NE(web->read_until("\r\n\r\n").find("l5d-client-id: " + stranger), std::string::npos);
+}
+
+TEST_F(LinkerdClient, MayWriteTheNameInCapitals) {
+  Peer client = dial(port());
+  PeerTls with = lab_.linkerd_client(pod_);
+  std::transform(with.server_name.begin(), with.server_name.end(), with.server_name.begin(), ::toupper);
+  ASSERT_TRUE(client.connect_tls(with)) << client.failure();
+  EXPECT_EQ(client.peer_names(), std::vector<std::string>{pod_->identity});
+}
+
+// Whoever has a certificate of the mesh can speak heddle's wire; it proves a name and no address.
+TEST_F(LinkerdClient, CannotClaimToBeAtAnotherAddress) {
+  for (const auto& [claimed, shown] : {std::pair{"10.9.9.9:1", "\"client\":\"127.0.0.1:"},
+                                       std::pair{"127.0.0.1:77", "\"client\":\"127.0.0.1:77\""}}) {
+    Peer client = secured(port(), {"heddle/1"});
+    ASSERT_EQ(client.alpn(), "heddle/1");
+    H2Peer h2(client, false);
+    const auto stream = h2.request({{":method", "CONNECT"},
+                                    {":authority", "127.0.0.5:" + std::to_string(port())},
+                                    {"heddle-client", claimed}},
+                                   "\x01question");
+    auto app = app_asked();
+    ASSERT_TRUE(app);
+    EXPECT_EQ(app->read(9), "\x01question");
+    ASSERT_TRUE(app->write("answer"));
+    app->finish();
+    EXPECT_EQ(h2.wait(stream).body, "answer");
+    EXPECT_NE(lab_.logged({shown, "\"bytes_in\":9"}), "") << claimed;
+    EXPECT_EQ(lab_.logged({shown, "10.9.9.9"}, std::chrono::milliseconds(0)), "");
+  }
 }
 
 TEST_F(LinkerdClient, IsNamedWhereThePolicyIsAudit) {

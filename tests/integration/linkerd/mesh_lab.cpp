@@ -196,8 +196,8 @@ void MeshLab::read_log() {
   }
 }
 
-std::string MeshLab::logged(const std::vector<std::string>& parts) {
-  const auto end = std::chrono::steady_clock::now() + patience;
+std::string MeshLab::logged(const std::vector<std::string>& parts, std::chrono::milliseconds limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
   do {
     read_log();
     std::istringstream text(log_);

@@ -57,7 +57,8 @@ class MeshLab {
   // The metrics' line that begins with `name` and contains all of `labels`, its value; -1 without one.
   double metric(const std::string& name, const std::vector<std::string>& labels);
   // Waits for a line of the access log that contains all of `parts`; empty when none came.
-  std::string logged(const std::vector<std::string>& parts);
+  std::string logged(const std::vector<std::string>& parts,
+                     std::chrono::milliseconds limit = std::chrono::seconds(10));
 
   Worker& worker() { return rig_.worker; }
   Rig& rig() { return rig_; }
