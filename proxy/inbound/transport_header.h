@@ -22,7 +22,9 @@ struct TransportHeader {
   bool operator==(const TransportHeader&) const = default;
 };
 
-constexpr std::size_t max_transport_header_bytes = 64 * 1024;
+// Whole, preface included. Linkerd's own reader takes 64 KiB, but no header is larger than a name, and each
+// that is awaited holds so much.
+constexpr std::size_t max_transport_header_bytes = 4 * 1024;
 
 struct DecodedTransportHeader {
   TransportHeader header;

@@ -51,6 +51,7 @@ class Lingering::One final : private StreamEvents {
   void on_readable() override { advance(); }
   void on_writable() override { advance(); }
   void end() {
+    timer_.cancel();  // once: its address may be another's by the time of a second call
     stream_->set_events(nullptr);
     owner_.done(this);
   }

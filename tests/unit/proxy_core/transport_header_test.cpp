@@ -41,6 +41,19 @@ TEST(TransportHeader, WaitsForEveryByte) {
   }
 }
 
+TEST(TransportHeader, HoldsNoMoreThanItsBound) {
+  std::string head = "transport.l5d.io/v1\r\n\r\n";
+  head += std::string("\x00\x00", 2);
+  const std::size_t most = max_transport_header_bytes - 27;
+  const auto with_length = [&](std::size_t length) {
+    return head + static_cast<char>(length >> 8) + static_cast<char>(length & 0xff);
+  };
+  const auto awaited = decode(with_length(most));
+  ASSERT_TRUE(awaited);
+  EXPECT_FALSE(*awaited);
+  EXPECT_FALSE(decode(with_length(most + 1)));
+}
+
 TEST(TransportHeader, RefusesWhatNoProxySends) {
   EXPECT_FALSE(decode("GET / HTTP/1.1\r\n"));
   EXPECT_FALSE(decode("transport.l5d.io/v2"));
