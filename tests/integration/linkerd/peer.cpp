@@ -163,6 +163,7 @@ std::string Peer::failure() const {
 }
 
 std::string Peer::alpn() const {
+  if (impl_->ssl == nullptr) return {};
   const unsigned char* name = nullptr;
   unsigned size = 0;
   SSL_get0_alpn_selected(impl_->ssl, &name, &size);
@@ -170,6 +171,7 @@ std::string Peer::alpn() const {
 }
 
 std::string Peer::server_name() const {
+  if (impl_->ssl == nullptr) return {};
   const char* name = SSL_get_servername(impl_->ssl, TLSEXT_NAMETYPE_host_name);
   return name != nullptr ? name : "";
 }
@@ -180,7 +182,7 @@ std::vector<std::string> Peer::offered_alpn() const {
 
 std::vector<std::string> Peer::peer_names() const {
   std::vector<std::string> names;
-  const X509* certificate = SSL_get0_peer_certificate(impl_->ssl);
+  const X509* certificate = impl_->ssl != nullptr ? SSL_get0_peer_certificate(impl_->ssl) : nullptr;
   if (certificate == nullptr) return names;
   auto* all =
       static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr));
@@ -196,7 +198,7 @@ std::vector<std::string> Peer::peer_names() const {
 }
 
 int Peer::tls_version() const {
-  return SSL_version(impl_->ssl);
+  return impl_->ssl != nullptr ? SSL_version(impl_->ssl) : 0;
 }
 
 bool Peer::write(std::string_view text) {
