@@ -29,11 +29,11 @@ struct KnownSeries {
   std::shared_ptr<TcpSeries> upstream;
 };
 
-// The same of the inbound side of a join: of the app's pod and port, for one client's pod.
+// The same of the inbound side of a join: of an address of the app's pod, for one client's pod.
 struct KnownJoin {
   PodRef client_pod;
   PodRef pod;
-  std::uint16_t port = 0;
+  SocketAddress address;
   std::shared_ptr<TcpSeries> client;
   std::shared_ptr<TcpSeries> app;
 };

@@ -21,13 +21,13 @@ SeriesPair find_series(Worker& worker, const PodRef& client, const InboundConnec
   const auto now = worker.loop.now();
   if (now - destination.joined_since > series_kept || known.size() >= most_series) known.clear();
   for (const KnownJoin& each : known) {
-    if (each.client_pod == client && each.pod == connection.pod && each.port == connection.original_dst.port)
+    if (each.client_pod == client && each.pod == connection.pod && each.address == connection.original_dst)
       return {each.client, each.app};
   }
   if (known.empty()) destination.joined_since = now;
   SeriesPair found{worker.telemetry->tcp(inbound_client_labels(connection)),
                    worker.telemetry->tcp(inbound_app_labels(connection))};
-  known.push_back({client, connection.pod, connection.original_dst.port, found.client, found.app});
+  known.push_back({client, connection.pod, connection.original_dst, found.client, found.app});
   return found;
 }
 

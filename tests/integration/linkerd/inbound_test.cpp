@@ -557,6 +557,11 @@ TEST_F(LinkerdClient, IsNamedWhereThePolicyIsAudit) {
   spdlog::set_default_logger(
       std::make_shared<spdlog::logger>("audited", std::make_shared<spdlog::sinks::ostream_sink_mt>(text)));
   pod_ = lab_.add_pod(2, "127.0.0.5", [](Pod& p) { p.policy = InboundPolicy::audit; });
+  Peer http = secured(port());
+  ASSERT_TRUE(http.write("GET / HTTP/1.1\r\nhost: a\r\n\r\n"));
+  ASSERT_TRUE(app_asked());
+  EXPECT_EQ(lab_.metric("inbound_http_authz_allow_total", {"authz_name=\"default:audit\"", stranger}), 1);
+  lab_.run([&] { EXPECT_NE(text.str().find("policy audit: let in"), std::string::npos) << "the request"; });
   std::vector<Peer> kept;
   for (int i = 0; i < 15; ++i) {
     kept.push_back(on_4143());

@@ -229,6 +229,32 @@ TEST_F(LinkerdServer, GetsUpgradesAsHttp1OnAConnectionOfTheirOwn) {
   EXPECT_EQ(peer.read(6), "second");
 }
 
+// TLS of the app's own towards somebody outside of the mesh.
+TEST_F(LinkerdServer, IsNoPartyToTlsThatIsNotTheMeshs) {
+  EndpointInfo outside;
+  outside.address = app_port_.address();
+  lab_.discover(vip, {outside});
+  Peer app = client();
+  std::optional<Peer> far;
+  std::thread server([&] {
+    far = app_port_.accept();
+    while (far && !far->has_bytes()) far = app_port_.accept();
+    if (!far) return;
+    EXPECT_TRUE(far->accept_tls(lab_.linkerd_server("example.test"))) << far->failure();
+  });
+  PeerTls with{lab_.authority.root_pem(), std::nullopt, "example.test", {"h2"}, {}, false};
+  EXPECT_TRUE(app.connect_tls(with)) << app.failure();
+  server.join();
+  ASSERT_TRUE(far);
+  EXPECT_EQ(far->server_name(), "example.test");
+  EXPECT_EQ(far->offered_alpn(), std::vector<std::string>{"h2"});
+  EXPECT_TRUE(far->peer_names().empty());
+  app.finish();
+  far->finish();
+  const std::string line = lab_.logged({"\"outbound\"", "\"protocol\":\"tls\""});
+  EXPECT_NE(line.find("\"server_name\":\"example.test\""), std::string::npos) << line;
+}
+
 TEST_F(LinkerdServer, IsKnownFromTheFirstConnectionOn) {
   discover(ProtocolHint::opaque, true, true);
   // Three at once to a peer of unknown kind, then three more: one handshake for each, none to find out.
