@@ -16,6 +16,7 @@
 #include "proxy/discovery/directory.h"
 #include "proxy/io/loop.h"
 #include "proxy/io/stream.h"
+#include "proxy/pods/byte_budget.h"
 #include "proxy/pods/pod.h"
 #include "proxy/telemetry/telemetry.h"
 #include "proxy/tls/tls.h"
@@ -36,6 +37,8 @@ struct Settings {
   std::chrono::milliseconds first_word_wait{5};      // a client silent for so long: dial the server meanwhile
   std::chrono::milliseconds half_closed_timeout{300'000};  // one side finished and nothing moves
   std::chrono::milliseconds drain_grace{120'000};
+  std::chrono::milliseconds http_head_timeout{30'000};     // a request's head, HTTP/2's first SETTINGS
+  std::chrono::milliseconds http_idle_timeout{3'600'000};  // a client's connection without a request
   std::size_t max_connections_per_pod = 10'000;
   std::size_t max_buffered_bytes_per_pod = 64 * 1024 * 1024;
 };
@@ -44,6 +47,7 @@ struct Settings {
 // pipelines.
 struct Worker {
   Worker(unsigned number, const Settings& common) : index(number), settings(common) {}
+  ByteBudget budget(const Pod& of) const { return {of.load, settings.max_buffered_bytes_per_pod}; }
   const unsigned index;
   const Settings& settings;
   Loop loop;

@@ -6,6 +6,7 @@
 #include "proxy/http/engine.h"
 #include "proxy/http/exchange.h"
 #include "proxy/io/stream.h"
+#include "proxy/pods/byte_budget.h"
 
 namespace heddle::proxy::http {
 
@@ -30,7 +31,8 @@ class ServerCodec : public Buried {
   virtual void abort() = 0;
 };
 
+// `budget`: of the pod whose connection this is.
 std::unique_ptr<ServerCodec> make_h1_server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler,
-                                            ServerOwner& owner);
+                                            ServerOwner& owner, ByteBudget budget = {});
 
 }  // namespace heddle::proxy::http

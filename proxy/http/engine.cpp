@@ -13,8 +13,13 @@ TurnItem::~TurnItem() {
   if (queued_in_ != nullptr) queued_in_->unlink(*this);
 }
 
-Engine::Engine(Loop& loop, std::span<std::byte> scratch)
-    : loop_(loop), scratch_(scratch), self_(std::make_shared<Engine*>(this)) {}
+Engine::Engine(Loop& loop, std::span<std::byte> scratch, Timeouts timeouts)
+    : loop_(loop),
+      scratch_(scratch),
+      heads_(loop, timeouts.head),
+      idle_(loop, timeouts.idle),
+      closing_(loop, timeouts.closing_look),
+      self_(std::make_shared<Engine*>(this)) {}
 
 Engine::~Engine() {
   *self_ = nullptr;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "proxy/http/deadlines.h"
 #include "proxy/http/message.h"
 #include "proxy/io/loop.h"
 
@@ -37,12 +38,20 @@ class Buried {
   virtual ~Buried() = default;
 };
 
+// How long clients may take. Zero: for ever.
+struct Timeouts {
+  std::chrono::milliseconds head{30'000};     // for a request's head from its first byte, HTTP/2's handshake
+  std::chrono::milliseconds idle{3'600'000};  // a client's connection without a request
+  // Between looks at a connection that is over but for its last bytes.
+  std::chrono::milliseconds closing_look{1'000};
+};
+
 // What all HTTP codecs of one worker share. Costs one Loop::defer per turn, however many connections have
 // work.
 class Engine {
  public:
   // `scratch`: for one read at a time, at least 16 KiB.
-  Engine(Loop& loop, std::span<std::byte> scratch);
+  Engine(Loop& loop, std::span<std::byte> scratch, Timeouts timeouts = {});
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -59,6 +68,11 @@ class Engine {
   // kept.
   std::string take_buffer();
   void give_buffer(std::string&& buffer);
+
+  DeadlineList& heads() { return heads_; }
+  DeadlineList& idle() { return idle_; }
+  // Short looks at connections that are over but for their last bytes.
+  DeadlineList& closing() { return closing_; }
 
   // For one message at a time; whoever wants to keep it moves or swaps it out.
   RequestHead request_head;
@@ -77,6 +91,7 @@ class Engine {
   bool awake_ = false;
   std::vector<std::unique_ptr<Buried>> dead_;
   std::vector<std::string> buffers_;
+  DeadlineList heads_, idle_, closing_;
   std::shared_ptr<Engine*> self_;  // null inside once destroyed, for the deferred call
 };
 

@@ -6,6 +6,8 @@
 namespace heddle::proxy::http {
 namespace {
 
+constexpr unsigned max_informed = 32;  // interim responses of one request that are passed on
+
 std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
@@ -19,6 +21,7 @@ Peer* Forward::begin(RequestHead& head, bool end, ResponsePeer& requester) {
   std::swap(head_, head);
   requester_ = &requester;
   request_ended_ = end;
+  account();
   route(attempt_);
   return over_ ? nullptr : this;
 }
@@ -33,12 +36,10 @@ void Forward::use(Client& client) {
   upstream_ = upstream;
   if (upstream_ == nullptr) return;
   if (!replay_.empty()) {
-    content_sent_ = true;
     upstream_->data(as_bytes_of(replay_), request_ended_ && trailers_ == nullptr);
     if (upstreams_ != mine || over_ || upstream_ == nullptr) return;
   }
   if (trailers_ != nullptr) {
-    content_sent_ = true;
     Fields copy = *trailers_;
     upstream_->trailers(std::move(copy));
   }
@@ -48,15 +49,17 @@ void Forward::data(std::span<const std::byte> bytes, bool end) {
   if (end) request_ended_ = true;
   bytes_in_ += bytes.size();
   if (!responded_ && replay_complete_) {
-    if (replay_.size() + bytes.size() <= window) {
+    // To be able to ask again is no reason to fill the pod's account: requests that wait for their answers
+    // would wait for each other. Without an upstream this is the only copy, and the window bounds it.
+    if (upstream_ == nullptr || (replay_.size() + bytes.size() <= window && !held_.budget().tight())) {
       if (replay_.empty() && replay_.capacity() < 512 && !bytes.empty()) replay_ = engine_.take_buffer();
       replay_.append(as_text(bytes));
+      account();
     } else {
       drop_replay();
     }
   }
   if (upstream_ == nullptr) return;
-  content_sent_ = true;
   upstream_->data(bytes, end);
 }
 
@@ -64,7 +67,6 @@ void Forward::trailers(Fields&& trailers) {
   request_ended_ = true;
   if (!responded_) trailers_ = std::make_unique<Fields>(trailers);
   if (upstream_ == nullptr) return;
-  content_sent_ = true;
   upstream_->trailers(std::move(trailers));
 }
 
@@ -84,6 +86,7 @@ void Forward::drop_replay() {
   replay_complete_ = false;
   engine_.give_buffer(std::move(replay_));
   replay_ = std::string();
+  account();
 }
 
 bool Forward::may_replay(Abort reason) const {
@@ -124,7 +127,10 @@ void Forward::finish(std::uint16_t status, std::string_view error) {
 }
 
 void Forward::Answers::inform(const ResponseHead& head) {
-  if (forward.requester_ != nullptr) forward.requester_->inform(head);
+  // Nobody waits for credit for these: a flood would pile up in front of a slow requester.
+  if (forward.requester_ == nullptr || forward.informed_ == max_informed) return;
+  ++forward.informed_;
+  forward.requester_->inform(head);
 }
 
 void Forward::Answers::respond(ResponseHead& head, bool end) {

@@ -7,6 +7,7 @@
 #include "proxy/http/client_waiter.h"
 #include "proxy/http/engine.h"
 #include "proxy/http/exchange.h"
+#include "proxy/pods/byte_budget.h"
 
 namespace heddle::proxy::http {
 
@@ -15,7 +16,8 @@ namespace heddle::proxy::http {
 // dies from the loop when the exchange is over.
 class Forward : public Buried, public Peer, protected ClientWaiter {
  public:
-  explicit Forward(Engine& engine) : engine_(engine), answers_(*this) {}
+  // `budget`: of the pod that the request is served for.
+  Forward(Engine& engine, ByteBudget budget) : engine_(engine), answers_(*this), held_(std::move(budget)) {}
 
   // Takes `head` over (swaps). What Handler::start() has to return.
   Peer* begin(RequestHead& head, bool end, ResponsePeer& requester);
@@ -66,19 +68,21 @@ class Forward : public Buried, public Peer, protected ClientWaiter {
   bool may_replay(Abort reason) const;
   void finish(std::uint16_t status, std::string_view error);
   void drop_replay();
+  void account() { held_.set(head_.fields.text_size() + replay_.size()); }
 
   Answers answers_;
   ResponsePeer* requester_ = nullptr;
   Peer* upstream_ = nullptr;
+  HeldBytes held_;
   std::string replay_;                // the content so far, while all of it is kept
   std::unique_ptr<Fields> trailers_;  // came before an upstream did
   std::size_t credited_ = 0;          // of the request's content, by earlier upstreams
   std::size_t skip_credit_ = 0;       // what this upstream will credit a second time
   unsigned attempt_ = 0;
   unsigned upstreams_ = 0;  // grows with every change of upstream_
+  unsigned informed_ = 0;   // interim responses passed on
   std::uint16_t status_ = 0;
   bool replay_complete_ = true;  // replay_ is all of the content so far
-  bool content_sent_ = false;
   bool request_ended_ = false;
   bool responded_ = false;
 };

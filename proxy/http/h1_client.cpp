@@ -39,8 +39,8 @@ const char* to_string(Abort reason) {
   return "error";
 }
 
-H1Client::H1Client(Engine& engine, std::unique_ptr<Stream> stream, H1ClientOwner& owner)
-    : engine_(engine), stream_(std::move(stream)), owner_(owner), output_(engine) {
+H1Client::H1Client(Engine& engine, std::unique_ptr<Stream> stream, H1ClientOwner& owner, ByteBudget budget)
+    : engine_(engine), stream_(std::move(stream)), owner_(owner), output_(engine), held_(std::move(budget)) {
   stream_->set_events(this);
 }
 
@@ -79,6 +79,7 @@ void H1Client::data(std::span<const std::byte> bytes, bool end) {
   }
   if (end && chunked_) write_last_chunk(output_.text(), nullptr);
   if (end) request_ended_ = true;
+  account();
   engine_.schedule(*this);
 }
 
@@ -123,7 +124,7 @@ void H1Client::on_turn() {
 
 void H1Client::read() {
   for (int i = 0; i < reads_per_turn && !closed_; ++i) {
-    const std::size_t limit = responded_ ? window - std::min(unconsumed_, window) : window;
+    const std::size_t limit = held_.budget().content_room(window, responded_ ? unconsumed_ : 0);
     if (limit == 0) return;
     const auto into = engine_.scratch().first(std::min(limit, engine_.scratch().size()));
     const IoResult result = stream_->read(into);
@@ -170,6 +171,7 @@ void H1Client::feed(std::string_view input) {
   }
   if (closed_) return;
   if (!input.empty()) carry_.assign(input);
+  account();
   if (!in_exchange_) {
     reused_ = true;
     owner_.client_idle(*this);
@@ -264,6 +266,7 @@ void H1Client::fail(Abort reason) {
 void H1Client::flush() {
   if (closed_) return;
   const Output::Flushed flushed = output_.flush(*stream_);
+  account();
   if (flushed == Output::Flushed::error) {
     // The server may have answered before it closed: reading tells.
     output_.forget_credit();

@@ -8,6 +8,7 @@
 #include "proxy/http/exchange.h"
 #include "proxy/http/h1_format.h"
 #include "proxy/http/output.h"
+#include "proxy/pods/byte_budget.h"
 
 namespace heddle::proxy::http {
 
@@ -29,7 +30,7 @@ class H1ClientOwner {
 // server's close.
 class H1Client final : public Buried, public Client, private Peer, private StreamEvents, private TurnItem {
  public:
-  H1Client(Engine& engine, std::unique_ptr<Stream> stream, H1ClientOwner& owner);
+  H1Client(Engine& engine, std::unique_ptr<Stream> stream, H1ClientOwner& owner, ByteBudget budget = {});
   ~H1Client() override;
 
   // Only while idle().
@@ -37,7 +38,6 @@ class H1Client final : public Buried, public Client, private Peer, private Strea
   bool idle() const { return !in_exchange_ && !closed_; }
   // Resets the connection; a running exchange is aborted. client_closed() is not called.
   void close();
-  std::size_t buffered() const { return output_.size() + carry_.size(); }
 
  private:
   void on_readable() override;
@@ -59,12 +59,14 @@ class H1Client final : public Buried, public Client, private Peer, private Strea
   void fail(Abort reason);
   void flush();
   void end();
+  void account() { held_.set(output_.size() + carry_.size()); }
 
   Engine& engine_;
   std::unique_ptr<Stream> stream_;
   H1ClientOwner& owner_;
   ResponsePeer* requester_ = nullptr;  // while the exchange is not over
   Output output_;
+  HeldBytes held_;
   std::string carry_;  // an incomplete head
   std::size_t searched_ = 0;
   ContentReader content_;

@@ -10,10 +10,10 @@ namespace {
 
 // Content of a request that was answered early is read up to here, so that the connection can go on.
 constexpr std::size_t max_discarded = 256 * 1024;
+// An unfinished head of this size is refused while the pod may hold no more.
+constexpr std::size_t usual_head = 4096;
 // Reads of one turn; then the others have theirs.
 constexpr int reads_per_turn = 4;
-// For a client to read the last response and to close; one that reads slower loses the rest.
-constexpr std::chrono::seconds linger_time{60};
 
 std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
@@ -25,15 +25,22 @@ std::span<const std::byte> as_bytes_of(std::string_view text) {
 }  // namespace
 
 std::unique_ptr<ServerCodec> make_h1_server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler,
-                                            ServerOwner& owner) {
-  return std::make_unique<H1Server>(engine, std::move(stream), handler, owner);
+                                            ServerOwner& owner, ByteBudget budget) {
+  return std::make_unique<H1Server>(engine, std::move(stream), handler, owner, std::move(budget));
 }
 
-H1Server::H1Server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler, ServerOwner& owner)
-    : engine_(engine), stream_(std::move(stream)), handler_(handler), owner_(owner), output_(engine) {
+H1Server::H1Server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler, ServerOwner& owner,
+                   ByteBudget budget)
+    : engine_(engine),
+      stream_(std::move(stream)),
+      handler_(handler),
+      owner_(owner),
+      output_(engine),
+      held_(std::move(budget)) {
   stream_->set_events(this);
   want_read_ = true;
   engine_.schedule(*this);
+  watch();
 }
 
 H1Server::~H1Server() {
@@ -66,10 +73,11 @@ void H1Server::abort() {
     stream_->set_events(nullptr);
     stream_->reset();
   }
+  farewell_.reset();
 }
 
 void H1Server::on_readable() {
-  lingering_ ? discard() : read();
+  read();
 }
 
 void H1Server::on_writable() {
@@ -77,13 +85,14 @@ void H1Server::on_writable() {
 }
 
 void H1Server::on_turn() {
-  if (closed_) return;
-  if (lingering_) return discard();
+  if (closed_ || lingering_) return;
   if (std::exchange(want_read_, false)) {
     if (!carry_.empty() && !in_exchange_) {
       const std::string waiting = std::exchange(carry_, {});
       searched_ = 0;
       feed(waiting);
+      // Of what came before the client's end nothing more makes a request.
+      if (read_ended_ && !in_exchange_ && output_.size() <= window) closing_ = true;
     }
     if (!closed_) read();
   }
@@ -92,9 +101,37 @@ void H1Server::on_turn() {
 
 std::size_t H1Server::read_limit() const {
   if (closed_ || closing_ || read_ended_ || upstream_) return 0;
-  if (in_exchange_ && !content_.done() && request_ != nullptr) return window - std::min(unconsumed_, window);
-  // Idle, discarding, or waiting for the response: then reading shows whether the client is still there.
-  return window - std::min(carry_.size(), window);
+  const ByteBudget& budget = held_.budget();
+  if (in_exchange_ && !content_.done() && request_ != nullptr)
+    return budget.content_room(window, unconsumed_);
+  // Waiting for the response, reading only shows whether the client is still there; the next requests can
+  // wait.
+  if (in_exchange_ && content_.done() && budget.tight()) return 0;
+  return budget.read_size(window - std::min(carry_.size(), window));
+}
+
+void H1Server::account() {
+  held_.set(output_.size() + carry_.size());
+}
+
+// What must happen next on an open connection, and until when. Bytes of a head do not move its deadline.
+void H1Server::watch() {
+  if (closed_ || closing_ || lingering_) return;
+  if (in_exchange_) return leave();
+  DeadlineList& next = started_ && carry_.empty() ? engine_.idle() : engine_.heads();
+  if (waits_in() != &next) next.start(*this);
+}
+
+void H1Server::on_deadline() {
+  if (closed_ || closing_ || in_exchange_) return;
+  // Not the next head is late, but the client's reading of the answers before it.
+  if (output_.size() > window) return watch();
+  if (started_ && carry_.empty()) {
+    closing_ = true;
+  } else {
+    refuse(408, "the request's head did not come in time");
+  }
+  engine_.schedule(*this);
 }
 
 void H1Server::read() {
@@ -124,9 +161,13 @@ void H1Server::on_read_end() {
     engine_.schedule(*this);
     return;
   }
+  // The request is whole: it still gets its answer, and so do those that wait behind it. The client may have
+  // closed its sending half only.
+  if (content_.done()) {
+    if (carry_.empty()) keep_alive_ = false;
+    return;
+  }
   keep_alive_ = false;
-  // The request is whole: it still gets its answer, the client may have closed its sending half only.
-  if (content_.done()) return;
   close_now();
 }
 
@@ -151,6 +192,8 @@ void H1Server::feed(std::string_view input) {
     }
   }
   feeding_ = false;
+  account();
+  watch();
 }
 
 std::size_t H1Server::feed_head(std::string_view input) {
@@ -166,6 +209,8 @@ std::size_t H1Server::feed_head(std::string_view input) {
     return 0;
   }
   if (size == 0) {
+    if (input.size() >= usual_head && held_.budget().full())
+      refuse(503, "too many bytes are buffered for the pod");
     searched_ = input.size();
     return 0;
   }
@@ -184,6 +229,7 @@ void H1Server::start(std::string_view head_text) {
   if (const auto settled = settle(head); !settled) return refuse(400, settled.error().detail);
   in_exchange_ = true;
   started_ = true;
+  leave();
   responded_ = response_ended_ = chunked_ = false;
   unconsumed_ = discarded_ = 0;
   head_request_ = head.is_head();
@@ -284,6 +330,7 @@ void H1Server::data(std::span<const std::byte> bytes, bool end) {
   if (!bytes.empty()) {
     if (chunked_) write_chunk_begin(output_.text(), bytes.size());
     output_.content(*stream_, bytes, chunked_ ? std::string_view("\r\n") : std::string_view{});
+    account();
   }
   if (end && chunked_) write_last_chunk(output_.text(), nullptr);
   engine_.schedule(*this);
@@ -331,11 +378,12 @@ void H1Server::switched(std::unique_ptr<Stream> upstream) {
 void H1Server::finish_exchange() {
   if (!in_exchange_) return;
   in_exchange_ = false;
-  if (!keep_alive_ || read_ended_ || draining_) {
+  if (!keep_alive_ || draining_ || (read_ended_ && carry_.empty() && !feeding_)) {
     closing_ = true;
   } else {
     // Pipelined requests, and readiness that was not used because of them.
     want_read_ = true;
+    if (!feeding_) watch();
   }
   engine_.schedule(*this);
 }
@@ -356,6 +404,7 @@ void H1Server::refuse(std::uint16_t status, const std::string& why) {
 void H1Server::flush() {
   if (closed_ || lingering_) return;
   const Output::Flushed flushed = output_.flush(*stream_);
+  account();
   if (flushed == Output::Flushed::error) return close_now();
   if (request_ != nullptr) {
     if (const std::size_t credit = output_.take_credit(); credit != 0) request_->consumed(credit);
@@ -374,23 +423,12 @@ void H1Server::flush() {
 }
 
 void H1Server::linger() {
-  // Closing with unread bytes resets, and a reset may overtake the response: wait for the client to end its
-  // half.
   lingering_ = true;
-  stream_->finish_writes();
-  if (read_ended_) return end();
-  linger_timer_ = std::make_unique<Timer>(engine_.loop(), [this] { end(); });
-  linger_timer_->arm(linger_time);
-  discard();
-}
-
-void H1Server::discard() {
-  for (int i = 0; i < reads_per_turn; ++i) {
-    const IoResult result = stream_->read(engine_.scratch());
-    if (result.status == IoStatus::would_block) return;
-    if (result.status != IoStatus::ok) return end();
+  if (read_ended_) {
+    stream_->finish_writes();
+    return end();
   }
-  engine_.schedule(*this);
+  farewell_ = std::make_unique<Farewell>(engine_, std::move(stream_), [this] { end(); });
 }
 
 void H1Server::close_now() {
@@ -403,7 +441,7 @@ void H1Server::close_now() {
 void H1Server::end() {
   if (closed_) return;
   closed_ = true;
-  stream_->set_events(nullptr);
+  if (stream_) stream_->set_events(nullptr);
   owner_.server_closed();
 }
 

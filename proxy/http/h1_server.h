@@ -7,16 +7,23 @@
 #include "proxy/http/codec.h"
 #include "proxy/http/engine.h"
 #include "proxy/http/exchange.h"
+#include "proxy/http/farewell.h"
 #include "proxy/http/h1_format.h"
 #include "proxy/http/output.h"
+#include "proxy/pods/byte_budget.h"
 
 namespace heddle::proxy::http {
 
 // The server side of an HTTP/1 connection: one exchange at a time, pipelined requests wait in order (at most
 // 64 KiB of them are read). Idle it holds no buffer.
-class H1Server final : public ServerCodec, private ResponsePeer, private StreamEvents, private TurnItem {
+class H1Server final : public ServerCodec,
+                       private ResponsePeer,
+                       private StreamEvents,
+                       private TurnItem,
+                       private Deadline {
  public:
-  H1Server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler, ServerOwner& owner);
+  H1Server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler, ServerOwner& owner,
+           ByteBudget budget);
   ~H1Server() override;
   void drain() override;
   void abort() override;
@@ -27,6 +34,8 @@ class H1Server final : public ServerCodec, private ResponsePeer, private StreamE
   void on_writable() override;
   // TurnItem
   void on_turn() override;
+  // Deadline
+  void on_deadline() override;
   // ResponsePeer
   void inform(const ResponseHead& head) override;
   void respond(ResponseHead& head, bool end) override;
@@ -49,8 +58,9 @@ class H1Server final : public ServerCodec, private ResponsePeer, private StreamE
   void finish_exchange();
   void refuse(std::uint16_t status, const std::string& why);
   void flush();
+  void watch();
+  void account();
   void linger();
-  void discard();
   void close_now();
   void end();
 
@@ -60,14 +70,15 @@ class H1Server final : public ServerCodec, private ResponsePeer, private StreamE
   ServerOwner& owner_;
   Peer* request_ = nullptr;  // the answerer, while the exchange is not over
   Output output_;
+  HeldBytes held_;
   std::string carry_;  // read but not yet used: an incomplete head, or pipelined requests
   std::size_t searched_ = 0;
   ContentReader content_;
-  std::size_t unconsumed_ = 0;        // of the request's content
-  std::size_t discarded_ = 0;         // content read after the exchange was over
-  std::unique_ptr<Stream> upstream_;  // after a switch, until the 101 is written
-  std::unique_ptr<Timer> linger_timer_;
-  bool in_exchange_ = false;  // a request is here whose response or content has not ended
+  std::size_t unconsumed_ = 0;          // of the request's content
+  std::size_t discarded_ = 0;           // content read after the exchange was over
+  std::unique_ptr<Stream> upstream_;    // after a switch, until the 101 is written
+  std::unique_ptr<Farewell> farewell_;  // has the stream once all is said
+  bool in_exchange_ = false;            // a request is here whose response or content has not ended
   bool responded_ = false;
   bool response_ended_ = false;
   bool chunked_ = false;

@@ -29,6 +29,7 @@ class ClientStream final : public H2Stream, private Peer {
   void consumed(std::size_t bytes) override { return_credit(bytes); }
 
   void respond(bool end_stream);
+  ResponsePeer* take_requester();
 
   H2Client& client_;
   ResponsePeer* requester_;
@@ -40,8 +41,8 @@ class ClientStream final : public H2Stream, private Peer {
 };
 
 H2Client::H2Client(Engine& engine, std::unique_ptr<Stream> stream, H2ClientOwner& owner,
-                   const H2Settings& settings, bool mesh)
-    : H2Session(engine, std::move(stream), false, settings),
+                   const H2Settings& settings, bool mesh, ByteBudget budget)
+    : H2Session(engine, std::move(stream), false, settings, std::move(budget)),
       owner_(owner),
       mesh_(mesh),
       idle_since_(engine.now()) {}
@@ -122,7 +123,7 @@ void ClientStream::on_header(std::string_view name, std::string_view value) {
 void ClientStream::on_headers_end(bool end_stream) {
   if (requester_ == nullptr) return;
   if (!responded_) return respond(end_stream);
-  ResponsePeer* requester = std::exchange(requester_, nullptr);
+  ResponsePeer* requester = take_requester();
   if (trailers_) {
     requester->trailers(std::move(*trailers_));
   } else {
@@ -148,8 +149,15 @@ void ClientStream::respond(bool end_stream) {
   strip_hop_by_hop(head->fields);
   if (end_stream) head->content = Content::none;
   // nghttp2 saw to it that content-length and END_STREAM agree.
-  ResponsePeer* requester = end_stream ? std::exchange(requester_, nullptr) : requester_;
+  ResponsePeer* requester = end_stream ? take_requester() : requester_;
   requester->respond(*head, end_stream);
+}
+
+// The answer is whole. What is left of the request will never be sent: without a reset its stream would stay
+// open for ever.
+ResponsePeer* ClientStream::take_requester() {
+  if (requester_ != nullptr && !all_sent()) reset(NGHTTP2_CANCEL);
+  return std::exchange(requester_, nullptr);
 }
 
 void ClientStream::on_data(std::span<const std::byte> bytes) {
@@ -158,7 +166,7 @@ void ClientStream::on_data(std::span<const std::byte> bytes) {
 }
 
 void ClientStream::on_end() {
-  if (ResponsePeer* requester = std::exchange(requester_, nullptr)) requester->data({}, true);
+  if (ResponsePeer* requester = take_requester()) requester->data({}, true);
 }
 
 void ClientStream::on_sent(std::size_t bytes) {

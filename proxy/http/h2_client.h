@@ -27,7 +27,7 @@ class H2Client final : public H2Session, public Client {
  public:
   // `mesh`: HTTP/1 requests carry l5d-orig-proto, and its echo in the answer restores their version.
   H2Client(Engine& engine, std::unique_ptr<Stream> stream, H2ClientOwner& owner, const H2Settings& settings,
-           bool mesh);
+           bool mesh, ByteBudget budget = {});
 
   // Room for one more stream, and no GOAWAY yet.
   bool available() const;

@@ -35,7 +35,7 @@ class ServerStream final : public H2Stream, private ResponsePeer {
   void consumed(std::size_t bytes) override;
 
   void start(bool end_stream);
-  void connect();
+  void connect(bool end_stream);
   void refuse(std::uint16_t status, std::string_view why);
   void over();
 
@@ -54,8 +54,8 @@ class ServerStream final : public H2Stream, private ResponsePeer {
 class H2Server final : public H2Session {
  public:
   H2Server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler, ServerOwner& owner,
-           const H2Settings& settings, TunnelHandler* tunnels)
-      : H2Session(engine, std::move(stream), true, settings),
+           const H2Settings& settings, TunnelHandler* tunnels, ByteBudget budget)
+      : H2Session(engine, std::move(stream), true, settings, std::move(budget)),
         handler_(handler),
         owner_(owner),
         tunnels_(tunnels) {}
@@ -112,11 +112,11 @@ void ServerStream::on_headers_end(bool end_stream) {
   started_ = true;
   request_ended_ = end_stream;
   if (too_large_) return refuse(431, "head larger than 64 KiB");
-  if (head_->is_connect()) return connect();
+  if (head_->is_connect()) return connect(end_stream);
   start(end_stream);
 }
 
-void ServerStream::connect() {
+void ServerStream::connect(bool end_stream) {
   if (server_.tunnels_ == nullptr) return refuse(501, "CONNECT is not served here");
   const auto head = std::move(head_);
   const std::string client(head->fields.find("heddle-client").value_or(""));
@@ -127,7 +127,9 @@ void ServerStream::connect() {
   TunnelEnd& end = *tunnel;
   server.replace(*this, std::move(tunnel));
   server.submit_plain_response(end, 200, {}, false);
-  server.tunnels_->open_tunnel(client, end.take_stream());
+  auto stream = end.take_stream();
+  if (end_stream) end.end_received();
+  server.tunnels_->open_tunnel(client, std::move(stream));
 }
 
 void ServerStream::start(bool end_stream) {
@@ -229,9 +231,9 @@ class H2ServerCodec final : public ServerCodec {
 
 std::unique_ptr<ServerCodec> make_h2_server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler,
                                             ServerOwner& owner, const H2Settings& settings,
-                                            TunnelHandler* tunnels) {
-  return std::make_unique<H2ServerCodec>(
-      std::make_unique<H2Server>(engine, std::move(stream), handler, owner, settings, tunnels));
+                                            TunnelHandler* tunnels, ByteBudget budget) {
+  return std::make_unique<H2ServerCodec>(std::make_unique<H2Server>(engine, std::move(stream), handler, owner,
+                                                                    settings, tunnels, std::move(budget)));
 }
 
 }  // namespace heddle::proxy::http

@@ -22,6 +22,6 @@ class TunnelHandler {
 // `tunnels` null: CONNECT is answered 501.
 std::unique_ptr<ServerCodec> make_h2_server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler,
                                             ServerOwner& owner, const H2Settings& settings,
-                                            TunnelHandler* tunnels);
+                                            TunnelHandler* tunnels, ByteBudget budget = {});
 
 }  // namespace heddle::proxy::http

@@ -20,6 +20,10 @@ constexpr int gathers_per_turn = 4;
 constexpr std::chrono::seconds ping_interval{10};
 constexpr std::chrono::seconds ping_timeout{3};
 constexpr std::chrono::seconds shutdown_notice{1};
+// Frames for a peer that reads nothing, from which on it is not read from either.
+constexpr std::size_t most_unread = 2000;
+// Un-consumed content of a stream that is refused more of it when the pod's account is nearly full.
+constexpr std::int32_t refused_backlog = 16 * 1024;
 
 using Options = std::unique_ptr<nghttp2_option, decltype(&nghttp2_option_del)>;
 
@@ -32,7 +36,13 @@ Options options(const H2Settings& settings) {
   nghttp2_option_set_max_settings(option, 32);
   nghttp2_option_set_max_outbound_ack(option, 200);
   nghttp2_option_set_max_deflate_dynamic_table_size(option, 4096);
+  // A head of ours and what its coding may add at worst (nghttp2 reckons without compression).
+  nghttp2_option_set_max_send_header_block_length(option, 2 * max_head_bytes);
   return {option, nghttp2_option_del};
+}
+
+void count_refused(const ByteBudget& budget) {
+  if (PodLoad* load = budget.load()) load->streams_refused.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace
@@ -57,14 +67,19 @@ struct H2Session::Callbacks {
   }
 
   static int begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
-    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-    auto made = self(user).on_new_stream();
+    if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    self(user).head_open_ = true;
+    self(user).leave();  // a new head, a new deadline
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+    // A refused stream may be tried elsewhere or later (RFC 9113 8.7).
+    const bool full = self(user).budget().full();
+    auto made = full ? nullptr : self(user).on_new_stream();
     if (!made) {
+      if (full) count_refused(self(user).budget());
       nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
       return 0;
     }
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, made.get());
-    self(user).last_stream_ = frame->hd.stream_id;
     self(user).attach(std::move(made), frame->hd.stream_id);
     return 0;
   }
@@ -81,12 +96,26 @@ struct H2Session::Callbacks {
   }
 
   static int data_chunk(nghttp2_session* session, std::uint8_t, std::int32_t id, const std::uint8_t* bytes,
-                        std::size_t size, void*) {
+                        std::size_t size, void* user) {
+    H2Session& connection = self(user);
+    H2Stream* found = stream(session, id);
+    if (found != nullptr && !found->refused_ && connection.refuses_content(*found)) {
+      found->refused_ = true;
+      count_refused(connection.budget());
+      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+    if (found == nullptr || found->refused_) {
+      nghttp2_session_consume_connection(session, size);
+      return 0;
+    }
     // One slow stream must not stop the others: the connection's window is given back at once, the stream's
-    // with what its receiver consumed.
-    nghttp2_session_consume_connection(session, size);
-    if (H2Stream* found = stream(session, id))
-      found->on_data({reinterpret_cast<const std::byte*>(bytes), size});
+    // with what its receiver consumed. But while the pod holds much, both are.
+    if (connection.budget().tight()) {
+      found->connection_owed_ += size;
+    } else {
+      nghttp2_session_consume_connection(session, size);
+    }
+    found->on_data({reinterpret_cast<const std::byte*>(bytes), size});
     return 0;
   }
 
@@ -94,6 +123,7 @@ struct H2Session::Callbacks {
     const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
     switch (frame->hd.type) {
       case NGHTTP2_HEADERS:
+        self(user).head_open_ = false;
         if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_headers_end(end);
         break;
       case NGHTTP2_DATA:
@@ -101,6 +131,7 @@ struct H2Session::Callbacks {
         if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_end();
         break;
       case NGHTTP2_SETTINGS:
+        self(user).greeted_ = true;
         self(user).tell_capacity();
         break;
       case NGHTTP2_GOAWAY:
@@ -112,7 +143,10 @@ struct H2Session::Callbacks {
     return 0;
   }
 
-  static int frame_send(nghttp2_session* session, const nghttp2_frame* frame, void*) {
+  static int frame_send(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+      if (H2Stream* found = stream(session, frame->hd.stream_id)) self(user).release_head(*found);
+    }
     if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
       spdlog::info("http: HTTP/2 connection ended, its peer broke the protocol error={} reason=\"{}\"",
                    nghttp2_http2_strerror(frame->goaway.error_code),
@@ -121,16 +155,25 @@ struct H2Session::Callbacks {
     }
     if ((frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS) &&
         (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0) {
-      if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_end_sent();
+      if (H2Stream* found = stream(session, frame->hd.stream_id)) {
+        found->end_sent_ = true;
+        found->on_end_sent();
+      }
     }
     return 0;
   }
 
-  static int frame_not_send(nghttp2_session*, const nghttp2_frame* frame, int, void* user) {
+  static int frame_not_send(nghttp2_session* session, const nghttp2_frame* frame, int, void* user) {
     if (frame->hd.type != NGHTTP2_HEADERS) return 0;
+    H2Stream* found = self(user).find(frame->hd.stream_id);
+    if (found == nullptr) return 0;
+    if (self(user).server_) {
+      // An answer that cannot be sent: without this its requester would wait for ever.
+      nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_INTERNAL_ERROR);
+      return 0;
+    }
     // A request after GOAWAY, or with no stream id left: it was never seen by the peer.
-    if (H2Stream* found = self(user).find(frame->hd.stream_id))
-      self(user).detach(*found, NGHTTP2_REFUSED_STREAM);
+    self(user).detach(*found, NGHTTP2_REFUSED_STREAM);
     return 0;
   }
 
@@ -173,6 +216,7 @@ struct H2Session::Callbacks {
     out.append(reinterpret_cast<const char*>(head), 9);
     out.append(stream.queue_, stream.queue_sent_, size);
     stream.queue_sent_ += size;
+    session.queued_ -= size;
     if (stream.queue_sent_ == stream.queue_.size()) {
       session.engine_.give_buffer(std::move(stream.queue_));
       stream.queue_ = std::string();
@@ -201,7 +245,6 @@ struct H2Session::Callbacks {
   }
 
   static nghttp2_data_provider source(H2Stream& stream) {
-    stream.has_source_ = true;
     nghttp2_data_provider provider{};
     provider.source.ptr = &stream;
     provider.read_callback = read_source;
@@ -219,6 +262,8 @@ void H2Stream::send(std::span<const std::byte> bytes, bool end) {
       queue_sent_ = 0;
     }
     queue_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    session_->queued_ += bytes.size();
+    session_->account();
   }
   if (end) end_queued_ = true;
   if (std::exchange(deferred_, false)) nghttp2_session_resume_data(session_->session_, id_);
@@ -233,6 +278,9 @@ void H2Stream::send_trailers(Fields&& trailers) {
 void H2Stream::return_credit(std::size_t bytes) {
   if (session_ == nullptr || bytes == 0) return;
   nghttp2_session_consume_stream(session_->session_, id_, bytes);
+  const std::size_t of_connection = std::min(bytes, connection_owed_);
+  if (of_connection != 0) nghttp2_session_consume_connection(session_->session_, of_connection);
+  connection_owed_ -= of_connection;
   session_->flush_later();
 }
 
@@ -242,8 +290,13 @@ void H2Stream::reset(std::uint32_t error_code) {
   session_->flush_later();
 }
 
-H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings)
-    : engine_(engine), stream_(std::move(stream)), output_(engine) {
+H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings,
+                     ByteBudget budget)
+    : engine_(engine),
+      server_(server),
+      stream_(std::move(stream)),
+      output_(engine),
+      held_(std::move(budget)) {
   const Options chosen = options(settings);
   if (server) {
     nghttp2_session_server_new2(&session_, Callbacks::table(), this, chosen.get());
@@ -260,8 +313,11 @@ H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server
     entries.push_back({NGHTTP2_SETTINGS_ENABLE_PUSH, 0});
   }
   nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, entries.data(), entries.size());
-  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
-                                        static_cast<std::int32_t>(settings.connection_window));
+  // What all streams of a connection may bring unasked is a small part of what the pod may hold.
+  const std::size_t share = std::max<std::size_t>(held_.budget().limit() / 16, 64 * 1024);
+  nghttp2_session_set_local_window_size(
+      session_, NGHTTP2_FLAG_NONE, 0,
+      static_cast<std::int32_t>(std::min<std::size_t>(settings.connection_window, share)));
   stream_->set_events(this);
   want_read_ = true;
   engine_.schedule(*this);
@@ -269,6 +325,7 @@ H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server
     ping_timer_ = std::make_unique<Timer>(engine_.loop(), [this] { on_ping_timer(); });
     ping_timer_->arm(ping_interval);
   }
+  watch();
 }
 
 H2Session::~H2Session() {
@@ -313,6 +370,13 @@ void H2Session::detach(H2Stream& stream, std::uint32_t error_code) {
   }
   streams_.pop_back();
   stream.session_ = nullptr;
+  if (stream.connection_owed_ != 0 && !closed_) {
+    nghttp2_session_consume_connection(session_, stream.connection_owed_);
+    flush_later();
+  }
+  release_head(stream);
+  queued_ -= stream.unsent();
+  account();
   stream.on_close(error_code);
   engine_.bury(std::move(owned));
   if (!closed_) tell_capacity();
@@ -341,6 +405,7 @@ std::int32_t H2Session::submit_connect(std::string_view authority, std::string_v
 
 void H2Session::submit_response(H2Stream& stream, const ResponseHead& head, bool end) {
   const auto nva = to_nva(head);
+  hold_head(stream, head.fields.text_size());
   nghttp2_data_provider provider = Callbacks::source(stream);
   nghttp2_submit_response(session_, stream.id_, nva.data(), nva.size(), end ? nullptr : &provider);
   flush_later();
@@ -348,8 +413,47 @@ void H2Session::submit_response(H2Stream& stream, const ResponseHead& head, bool
 
 void H2Session::submit_informational(H2Stream& stream, const ResponseHead& head) {
   const auto nva = to_nva(head);
+  hold_head(stream, head.fields.text_size());
   nghttp2_submit_headers(session_, NGHTTP2_FLAG_NONE, stream.id_, nullptr, nva.data(), nva.size(), nullptr);
   flush_later();
+}
+
+bool H2Session::refuses_content(const H2Stream& stream) const {
+  // Those whose receivers do not keep up go first.
+  if (!budget().nearly_full()) return false;
+  return budget().full() ||
+         nghttp2_session_get_stream_effective_recv_data_length(session_, stream.id_) > refused_backlog;
+}
+
+// nghttp2 keeps a head until the peer reads: counted until it is sent.
+void H2Session::hold_head(H2Stream& stream, std::size_t bytes) {
+  stream.head_held_ += bytes;
+  queued_ += bytes;
+  account();
+}
+
+void H2Session::release_head(H2Stream& stream) {
+  queued_ -= std::exchange(stream.head_held_, 0);
+}
+
+// What the peer owes next: its SETTINGS, the rest of a head, or a request.
+void H2Session::watch() {
+  if (closed_ || !server_) return;
+  const bool late = !greeted_ || head_open_;
+  if (!late && !streams_.empty()) return leave();
+  DeadlineList& next = late ? engine_.heads() : engine_.idle();
+  if (waits_in() != &next) next.start(*this);
+}
+
+void H2Session::on_deadline() {
+  if (closed_) return;
+  if (!greeted_ || head_open_) {
+    spdlog::debug("http: HTTP/2 peer did not finish its {} in time", greeted_ ? "HEADERS" : "handshake");
+    nghttp2_session_terminate_session(session_,
+                                      greeted_ ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_SETTINGS_TIMEOUT);
+    return fail();
+  }
+  if (streams_.empty()) begin_shutdown();
 }
 
 bool H2Session::request_allowed() const {
@@ -397,6 +501,10 @@ void H2Session::on_readable() {
 
 void H2Session::on_writable() {
   blocked_ = false;
+  if (std::exchange(reading_stopped_, false)) {
+    want_read_ = true;
+    flush_later();
+  }
   flush();
 }
 
@@ -412,9 +520,15 @@ void H2Session::on_turn() {
   if (closed_) return;
   if (std::exchange(want_read_, false)) read();
   flush();
+  watch();
 }
 
 void H2Session::read() {
+  // Answers pile up in front of a peer that does not read: it may not ask for more of them.
+  if (blocked_ && nghttp2_session_get_outbound_queue_size(session_) > most_unread) {
+    reading_stopped_ = true;
+    return;
+  }
   for (int i = 0; i < reads_per_turn && !closed_ && !read_ended_; ++i) {
     const IoResult result = stream_->read(engine_.scratch());
     if (result.status == IoStatus::would_block) return;
@@ -469,8 +583,12 @@ void H2Session::flush() {
       case Output::Flushed::all:
         break;
     }
-    if (i == gathers_per_turn) return flush_later();
+    if (i == gathers_per_turn) {
+      account();
+      return flush_later();
+    }
   }
+  account();
   if (!closed_ && !blocked_ && nghttp2_session_want_read(session_) == 0 &&
       nghttp2_session_want_write(session_) == 0)
     fail();
@@ -503,6 +621,12 @@ void H2Session::fail() {
   stream_->set_events(nullptr);
   const bool clean = streams_.empty() && output_.empty();
   end_streams(NGHTTP2_CONNECT_ERROR);
+  // Streams that were cut lack their END_STREAM: a reset would add nothing but destroy the GOAWAY and the
+  // ends of others.
+  if (server_ && output_.empty() && !read_ended_) {
+    farewell_ = std::make_unique<Farewell>(engine_, std::move(stream_), [this] { on_session_end(); });
+    return;
+  }
   if (clean) {
     stream_->finish_writes();
   } else {
@@ -512,6 +636,7 @@ void H2Session::fail() {
 }
 
 void H2Session::close() {
+  farewell_.reset();
   if (closed_) return;
   closed_ = true;
   stream_->set_events(nullptr);

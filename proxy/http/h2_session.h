@@ -11,8 +11,10 @@
 
 #include "proxy/http/engine.h"
 #include "proxy/http/exchange.h"
+#include "proxy/http/farewell.h"
 #include "proxy/http/output.h"
 #include "proxy/io/loop.h"
+#include "proxy/pods/byte_budget.h"
 
 struct nghttp2_session;
 struct nghttp2_session_callbacks;
@@ -63,6 +65,8 @@ class H2Stream : public Buried {
   void return_credit(std::size_t bytes);
   void reset(std::uint32_t error_code);
   std::size_t unsent() const { return queue_.size() - queue_sent_; }
+  // Nothing of ours is left to be sent, the end included.
+  bool all_sent() const { return end_sent_; }
 
   H2Session* session_ = nullptr;
   std::int32_t id_ = -1;
@@ -70,23 +74,27 @@ class H2Stream : public Buried {
  private:
   std::string queue_;
   std::size_t queue_sent_ = 0;
-  std::size_t owed_ = 0;  // sent, not yet told by on_sent()
+  std::size_t owed_ = 0;             // sent, not yet told by on_sent()
+  std::size_t connection_owed_ = 0;  // received, and the connection's window not given back for it
+  std::size_t head_held_ = 0;        // of a head that nghttp2 has not sent yet
   std::unique_ptr<Fields> trailers_;
   bool end_queued_ = false;
-  bool deferred_ = false;  // nghttp2 asked for content when there was none
-  bool has_source_ = false;
+  bool end_sent_ = false;   // END_STREAM went out
+  bool deferred_ = false;   // nghttp2 asked for content when there was none
+  bool refused_ = false;    // its content is thrown away, RST_STREAM is on its way
   std::uint32_t slot_ = 0;  // in H2Session::streams_
 };
 
 // One HTTP/2 connection (RFC 9113) over a Stream: nghttp2 for the frames, one write of gathered frames per
 // turn.
-class H2Session : public Buried, private StreamEvents, private TurnItem {
+class H2Session : public Buried, private StreamEvents, private TurnItem, private Deadline {
  public:
   ~H2Session() override;
   std::size_t streams() const { return streams_.size(); }
 
  protected:
-  H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings);
+  H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings,
+            ByteBudget budget);
 
   // A HEADERS frame of a stream the peer opens. Server only; null: refuse.
   virtual std::unique_ptr<H2Stream> on_new_stream() = 0;
@@ -115,6 +123,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem {
   // Ends now: streams are told Abort-like, on_session_end() is not called.
   void close();
   bool closed() const { return closed_; }
+  const ByteBudget& budget() const { return held_.budget(); }
   void flush_later() { engine_.schedule(*this); }
   void tell_capacity();
 
@@ -138,21 +147,32 @@ class H2Session : public Buried, private StreamEvents, private TurnItem {
   void detach(H2Stream& stream, std::uint32_t error_code);
   H2Stream* find(std::int32_t id) const;
   void on_ping_timer();
+  void on_deadline() override;
+  void watch();
+  void account() { held_.set(queued_ + output_.size()); }
+  bool refuses_content(const H2Stream& stream) const;
+  void hold_head(H2Stream& stream, std::size_t bytes);
+  void release_head(H2Stream& stream);
 
+  const bool server_;
   std::unique_ptr<Stream> stream_;
   nghttp2_session* session_ = nullptr;
   Output output_;
+  HeldBytes held_;
+  std::size_t queued_ = 0;  // content in all streams' queues and heads that nghttp2 holds
   std::vector<std::unique_ptr<H2Stream>> streams_;
   std::vector<H2Stream*> sent_;  // have something to tell by on_sent()
   std::unique_ptr<Timer> ping_timer_;
   std::unique_ptr<Timer> shutdown_timer_;
-  std::int32_t last_stream_ = 0;
+  std::unique_ptr<Farewell> farewell_;  // has a server's stream once all is said
   bool waiting_for_pong_ = false;
   bool want_read_ = false;
   bool capacity_changed_ = false;
   bool read_ended_ = false;
   bool blocked_ = false;
-  bool receiving_ = false;
+  bool greeted_ = false;          // the peer's first SETTINGS came
+  bool head_open_ = false;        // a HEADERS frame came whose block has not ended
+  bool reading_stopped_ = false;  // until the peer reads
   bool closed_ = false;
 };
 

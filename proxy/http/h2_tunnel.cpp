@@ -31,7 +31,7 @@ TunnelEnd::~TunnelEnd() {
 }
 
 std::unique_ptr<Stream> TunnelEnd::take_stream() {
-  auto stream = std::make_unique<TunnelStream>(engine_, *this);
+  auto stream = std::make_unique<TunnelStream>(engine_, *this, session_->budget());
   stream_ = stream.get();
   return stream;
 }
@@ -112,6 +112,7 @@ IoResult TunnelStream::read(std::span<std::byte> into) {
   const std::size_t size = std::min(ready, into.size());
   std::memcpy(into.data(), in_.data() + in_read_, size);
   in_read_ += static_cast<std::uint32_t>(size);
+  held_.remove(size);
   if (in_read_ == in_.size()) {
     engine_.give_buffer(std::move(in_));
     in_ = std::string();
@@ -119,7 +120,7 @@ IoResult TunnelStream::read(std::span<std::byte> into) {
   }
   if (end_ != nullptr) {
     end_->return_credit(size);
-    if (total_read_ < bulky) {
+    if (total_read_ < bulky && !held_.budget().tight()) {
       total_read_ += static_cast<std::uint32_t>(size);
       if (total_read_ >= bulky) end_->widen();
     }
@@ -135,7 +136,7 @@ IoResult TunnelStream::write(std::span<const iovec> data) {
   for (const iovec& part : data) {
     wanted += part.iov_len;
     const std::size_t unsent = end_->unsent();
-    const std::size_t room = unsent < write_ahead ? write_ahead - unsent : 0;
+    const std::size_t room = held_.budget().content_room(write_ahead, unsent);
     const std::size_t size = std::min(room, part.iov_len);
     if (size != 0) end_->send({static_cast<const std::byte*>(part.iov_base), size}, false);
     taken += size;
@@ -154,8 +155,7 @@ void TunnelStream::finish_writes() {
 
 void TunnelStream::reset() {
   if (error_ == 0) error_ = ECONNRESET;
-  in_ = std::string();
-  in_read_ = 0;
+  drop_unread();
   if (end_ == nullptr) return;
   TunnelEnd* end = std::exchange(end_, nullptr);
   end->stream_ = nullptr;
@@ -173,8 +173,15 @@ void TunnelStream::arrived(std::span<const std::byte> bytes) {
     in_read_ = 0;
   }
   in_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  held_.add(bytes.size());
   tell_readable_ = true;
   engine_.schedule(*this);
+}
+
+void TunnelStream::drop_unread() {
+  in_ = std::string();
+  in_read_ = 0;
+  held_.set(0);
 }
 
 void TunnelStream::ended() {
@@ -186,8 +193,7 @@ void TunnelStream::ended() {
 void TunnelStream::broke(int error) {
   if (error_ != 0) return;
   error_ = error;
-  in_ = std::string();
-  in_read_ = 0;
+  drop_unread();
   tell_readable_ = true;
   // Who read the end already listens for room to write only.
   if (std::exchange(want_write_, false)) tell_writable_ = true;

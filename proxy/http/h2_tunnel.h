@@ -22,6 +22,8 @@ class TunnelEnd final : public H2Stream {
   ~TunnelEnd() override;
   // The bytes; once.
   std::unique_ptr<Stream> take_stream();
+  // The peer's head was its last word.
+  void end_received() { on_end(); }
 
  private:
   friend class TunnelStream;
@@ -51,7 +53,8 @@ class TunnelEnd final : public H2Stream {
 // The bytes of a CONNECT stream. Idle it holds no buffer.
 class TunnelStream final : public Stream, private TurnItem {
  public:
-  TunnelStream(Engine& engine, TunnelEnd& end) : engine_(engine), end_(&end) {}
+  TunnelStream(Engine& engine, TunnelEnd& end, ByteBudget budget)
+      : engine_(engine), end_(&end), held_(std::move(budget)) {}
   ~TunnelStream() override;
 
   IoResult read(std::span<std::byte> into) override;
@@ -65,14 +68,15 @@ class TunnelStream final : public Stream, private TurnItem {
   void on_turn() override;
   void arrived(std::span<const std::byte> bytes);
   void ended();
+  void drop_unread();
   void broke(int error);
   void writable();
 
   Engine& engine_;
   TunnelEnd* end_;
   std::string in_;
+  HeldBytes held_;  // what of in_ was not read
   std::uint32_t in_read_ = 0;
-  std::uint32_t consumed_ = 0;    // until it is worth a window update of its own
   std::uint32_t total_read_ = 0;  // saturates at what makes it bulky
   int error_ = 0;
   bool end_received_ = false;

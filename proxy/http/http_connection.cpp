@@ -11,13 +11,17 @@ HttpConnection::~HttpConnection() {
 }
 
 void HttpConnection::begin_h1(std::unique_ptr<Stream> stream) {
-  codec_ = http::make_h1_server(worker_.http_pool->engine(), std::move(stream), *this, *this);
+  codec_ = http::make_h1_server(worker_.http_pool->engine(), std::move(stream), *this, *this,
+                                worker_.budget(*pod));
+  if (worker_.draining) codec_->drain();
 }
 
 void HttpConnection::begin_h2(std::unique_ptr<Stream> stream, const http::H2Settings& settings,
                               http::TunnelHandler* tunnels) {
-  codec_ =
-      http::make_h2_server(worker_.http_pool->engine(), std::move(stream), *this, *this, settings, tunnels);
+  codec_ = http::make_h2_server(worker_.http_pool->engine(), std::move(stream), *this, *this, settings,
+                                tunnels, worker_.budget(*pod));
+  // It was still being detected when the drain began.
+  if (worker_.draining) codec_->drain();
 }
 
 void HttpConnection::drain() {

@@ -21,7 +21,9 @@ void InboundHttp::policy_changed(const PodRef& now) {
 }
 
 InboundRequest::InboundRequest(InboundHttpRef shared, http::Engine& engine)
-    : Forward(engine), shared_(std::move(shared)), began_(std::chrono::steady_clock::now()) {}
+    : Forward(engine, shared->worker.budget(*shared->connection.pod)),
+      shared_(std::move(shared)),
+      began_(std::chrono::steady_clock::now()) {}
 
 bool InboundRequest::from_mesh() const {
   return shared_->connection.tls == TlsState::mutual || shared_->connection.tls == TlsState::local;

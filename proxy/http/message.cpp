@@ -127,7 +127,8 @@ bool is_visible(std::string_view text) {
 
 // What could be written as HTTP/1 in two ways must not come in by HTTP/2 either.
 Result<> settle_http2_target(const RequestHead& head) {
-  if (!is_token(head.method()) || !is_visible(head.target()) || !is_visible(head.authority()))
+  if (!is_token(head.method()) || !is_visible(head.target()) || !is_visible(head.authority()) ||
+      !is_visible(head.scheme()))
     return make_error(Errc::protocol, "malformed pseudo-header field");
   if (head.is_connect() || head.target().starts_with('/') || head.target() == "*") return {};
   return make_error(Errc::protocol, ":path is no path");
@@ -517,6 +518,9 @@ Result<> settle(ResponseHead& head, bool to_head, bool to_connect) {
   drop_repeated_length(head.fields);
   if (response_has_no_content(head.status, to_head, to_connect)) {
     head.content = Content::none;
+    // Only to HEAD and with 304 a length says something (RFC 9110 8.6); elsewhere a lenient client would take
+    // the next answer for this one's content.
+    if (head.status < 200 || head.status == 204 || to_connect) head.fields.remove(Name::content_length);
   } else if (framing->length) {
     head.content = Content::sized;
     head.length = *framing->length;

@@ -46,7 +46,9 @@ const char* tls_text(Wire wire) {
 }  // namespace
 
 OutboundRequest::OutboundRequest(OutboundHttpRef shared, http::Engine& engine)
-    : Forward(engine), shared_(std::move(shared)), began_(std::chrono::steady_clock::now()) {}
+    : Forward(engine, shared->worker.budget(*shared->connection.pod)),
+      shared_(std::move(shared)),
+      began_(std::chrono::steady_clock::now()) {}
 
 OutboundRequest::~OutboundRequest() = default;
 
@@ -139,7 +141,8 @@ void OutboundRequest::open_tunnel() {
         // The pending tunnel must outlive its own call.
         shared_->worker.loop.defer([done = std::shared_ptr<MeshPool::Pending>(std::move(tunnel_))] {});
         if (!result) return client_failed(result.error());
-        own_client_ = std::make_unique<http::H1Client>(engine_, std::move(result->stream), *this);
+        own_client_ = std::make_unique<http::H1Client>(engine_, std::move(result->stream), *this,
+                                                       shared_->worker.budget(*shared_->connection.pod));
         use(*own_client_);
       });
 }

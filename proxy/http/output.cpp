@@ -2,12 +2,14 @@
 #include "proxy/http/output.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace heddle::proxy::http {
 namespace {
 
 // From this size on copying costs more than a system call of its own.
 constexpr std::size_t write_through_size = 16 * 1024;
+constexpr std::size_t least_fitted = 4096;
 
 iovec part(const void* data, std::size_t size) {
   return {const_cast<void*>(data), size};
@@ -56,11 +58,7 @@ Output::Flushed Output::flush(Stream& stream) {
       error_ = result.error;
     } else if (result.status == IoStatus::would_block) {
       blocked_ = true;
-      // What went out must not pile up in front of a slow reader's rest.
-      if (sent_ > buffer_.size() / 2) {
-        buffer_.erase(0, sent_);
-        sent_ = 0;
-      }
+      fit();
       return Flushed::blocked;
     } else {
       sent_ += result.size;
@@ -68,6 +66,19 @@ Output::Flushed Output::flush(Stream& stream) {
   }
   release();
   return error_ != 0 ? Flushed::error : Flushed::all;
+}
+
+// What went out must not pile up in front of a slow reader's rest, nor a few bytes keep a large buffer.
+void Output::fit() {
+  const std::size_t left = size();
+  if (left * 4 < buffer_.capacity() && buffer_.capacity() > least_fitted) {
+    std::string fitted(buffer_, sent_);
+    engine_.give_buffer(std::exchange(buffer_, std::move(fitted)));
+    sent_ = 0;
+  } else if (sent_ > buffer_.size() / 2) {
+    buffer_.erase(0, sent_);
+    sent_ = 0;
+  }
 }
 
 std::size_t Output::take_credit() {

@@ -38,6 +38,7 @@ class Output {
 
  private:
   void release();
+  void fit();
 
   Engine& engine_;
   std::string buffer_;

@@ -40,6 +40,7 @@ class PrefixStream final : public Stream, private StreamEvents {
   }
   IoResult write(std::span<const iovec> data) override { return inner_->write(data); }
   void finish_writes() override { inner_->finish_writes(); }
+  void let_go() override { inner_->let_go(); }
   void reset() override {
     prefix_.reset();
     inner_->reset();

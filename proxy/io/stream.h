@@ -56,6 +56,9 @@ class Stream {
   // Ends both directions at once so that the peer sees an error (RST, RST_STREAM). Only destruction may
   // follow.
   virtual void reset() = 0;
+  // After finish_writes(): the peer's end is not waited for. Destruction then lets the kernel send what was
+  // written instead of resetting the connection. Nothing may be read any more.
+  virtual void let_go() {}
   // Bytes this object keeps alive now beyond its own size (unsent data, TLS records): for per-pod accounting.
   virtual std::size_t buffered() const = 0;
   // The TCP socket's descriptor if this is or rests on one, else -1 (for getsockname, TCP_INFO; never for

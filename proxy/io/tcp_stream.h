@@ -21,6 +21,7 @@ class TcpStream final : public Stream, private IoHandler {
   IoResult write(std::span<const iovec> data) override;
   void finish_writes() override;
   void reset() override;
+  void let_go() override { read_ended_ = true; }
   std::size_t buffered() const override { return 0; }
   int descriptor() const override { return socket_.get(); }
 

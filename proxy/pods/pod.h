@@ -28,7 +28,10 @@ enum class InboundPolicy : std::uint8_t {
 // pod.
 struct PodLoad {
   std::atomic<std::uint32_t> connections{0};
-  std::atomic<std::size_t> buffered_bytes{0};  // unsent bytes held for slow readers
+  // Bytes held for slow readers and unfinished heads: see ByteBudget. Streams that were refused because of
+  // it.
+  std::atomic<std::size_t> buffered_bytes{0};
+  std::atomic<std::uint64_t> streams_refused{0};
 };
 
 // A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new

@@ -46,6 +46,7 @@ Result<> NodeProxy::start(Fd signals) {
   auto format = parse_access_log_format(options_.access_log);
   if (!format) return format.error();
   recorder_ = std::make_unique<Recorder>(*format);
+  registry_.add_collector([this](MetricsRegistry::Format as) { return pod_metrics_.write(as); });
 
   for (unsigned i = 0; i < options_.workers; ++i) {
     workers_.push_back(std::make_unique<WorkerThread>(i, options_.settings));
@@ -156,6 +157,7 @@ std::string NodeProxy::state_json() const {
     entry["interception"] = pod.interception == Interception::ebpf ? "ebpf" : "iptables";
     entry["connections"] = pod.load->connections.load();
     entry["buffered_bytes"] = pod.load->buffered_bytes.load();
+    entry["streams_refused"] = pod.load->streams_refused.load();
     pods.push_back(std::move(entry));
   });
   state["pods"] = std::move(pods);
@@ -197,9 +199,11 @@ void NodeProxy::drained(std::size_t connections_cut) {
 
 void NodeProxy::pod_upserted(const PodRef& pod) {
   certificates_->pod_added(*pod);
+  pod_metrics_.upsert(*pod);
 }
 void NodeProxy::pod_removed(const PodRef& pod) {
   certificates_->pod_removed(*pod);
+  pod_metrics_.remove(*pod);
 }
 
 void NodeProxy::certificate(AgentCertificate certificate) {

@@ -11,6 +11,7 @@
 #include "proxy/listen/worker_lane.h"
 #include "proxy/program/drain.h"
 #include "proxy/program/options.h"
+#include "proxy/program/pod_metrics.h"
 #include "proxy/telemetry/admin.h"
 #include "proxy/tls/certificates.h"
 
@@ -58,6 +59,7 @@ class NodeProxy final : private LinkObserver {
   const ProgramOptions options_;
   Loop loop_;
   Readiness readiness_;
+  PodMetrics pod_metrics_;
   MetricsRegistry registry_;
   std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<AgentLink> link_;

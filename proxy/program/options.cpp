@@ -55,6 +55,10 @@ void add_flags(CLI::App& app, ProgramOptions& o, std::string& admin) {
            "Nobody spoke for so long: the connection is opaque");
   duration(app, "half-closed-timeout", o.settings.half_closed_timeout,
            "One side ended and nothing moved for so long: the connection is reset");
+  duration(app, "http-head-timeout", o.settings.http_head_timeout,
+           "For a client to send a request's head, from its first byte; 0: none");
+  duration(app, "http-idle-timeout", o.settings.http_idle_timeout,
+           "A client's HTTP connection without a request for so long is closed; 0: never");
   flag(app, "max-connections-per-pod", o.settings.max_connections_per_pod, "Further ones are reset");
   flag(app, "max-buffered-bytes-per-pod", o.settings.max_buffered_bytes_per_pod,
        "Held for slow readers of one pod's connections");

@@ -58,6 +58,9 @@ class TlsStream final : public Stream, private StreamEvents {
   IoResult write(std::span<const iovec> data) override;
   void finish_writes() override;
   void reset() override;
+  void let_go() override {
+    if (inner_) inner_->let_go();
+  }
   std::size_t buffered() const override;
   int descriptor() const override { return inner_ ? inner_->descriptor() : -1; }
 

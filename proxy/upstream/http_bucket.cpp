@@ -37,13 +37,14 @@ void HttpBucket::connect_more() {
 
 void HttpBucket::h1_connected(std::unique_ptr<Stream> stream) {
   --connecting_;
-  h1_.push_back(std::make_unique<http::H1Client>(engine_, std::move(stream), *this));
+  h1_.push_back(std::make_unique<http::H1Client>(engine_, std::move(stream), *this, budget_));
   client_idle(*h1_.back());
 }
 
 void HttpBucket::h2_connected(std::unique_ptr<Stream> stream, bool mesh) {
   --connecting_;
-  h2_.push_back(std::make_unique<http::H2Client>(engine_, std::move(stream), *this, limits_.h2, mesh));
+  h2_.push_back(
+      std::make_unique<http::H2Client>(engine_, std::move(stream), *this, limits_.h2, mesh, budget_));
   client_available(*h2_.back());
 }
 

@@ -21,11 +21,12 @@ class HttpBucket : public http::H1ClientOwner, public http::H2ClientOwner {
     bool http2 = false;
     std::chrono::milliseconds idle_h1{3000};  // as Linkerd keeps them
     std::chrono::milliseconds idle_h2{300'000};
-    std::size_t max_waiting = 10'000;
     std::size_t max_idle = 1000;
     http::H2Settings h2;
   };
-  HttpBucket(http::Engine& engine, Limits limits) : engine_(engine), limits_(limits) {}
+  // `budget`: of the pod whose connections these are.
+  HttpBucket(http::Engine& engine, Limits limits, ByteBudget budget)
+      : engine_(engine), limits_(limits), budget_(std::move(budget)) {}
   virtual ~HttpBucket();
 
   // As HttpPool::acquire.
@@ -54,6 +55,7 @@ class HttpBucket : public http::H1ClientOwner, public http::H2ClientOwner {
 
   http::Engine& engine_;
   Limits limits_;
+  const ByteBudget budget_;
 
  private:
   void client_idle(http::H1Client& client) override;

@@ -35,7 +35,9 @@ struct BucketKeyHash {
 class PlainBucket final : public HttpBucket {
  public:
   PlainBucket(Worker& worker, HttpPool::Key key, Limits limits)
-      : HttpBucket(worker.mesh_pool->engine(), limits), worker_(worker), key_(std::move(key)) {}
+      : HttpBucket(worker.mesh_pool->engine(), limits, worker.budget(*key.pod)),
+        worker_(worker),
+        key_(std::move(key)) {}
 
   // Connections made from now on are shown as this client's.
   void show(const std::optional<SocketAddress>& client) { key_.show_client = client; }

@@ -123,7 +123,7 @@ class MeshBucket::Attempt {
 };
 
 MeshBucket::MeshBucket(Worker& worker, http::Engine& engine, PodRef pod, EndpointInfo info, bool http2)
-    : HttpBucket(engine, Limits{}),
+    : HttpBucket(engine, Limits{}, worker.budget(*pod)),
       worker_(worker),
       pod_(std::move(pod)),
       info_(std::move(info)),

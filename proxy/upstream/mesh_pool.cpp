@@ -38,7 +38,10 @@ struct MeshKeyHash {
 class Pool final : public MeshPool {
  public:
   explicit Pool(Worker& worker)
-      : worker_(worker), engine_(worker.loop, scratch_), sweeper_(worker.loop, [this] { sweep(); }) {}
+      : worker_(worker),
+        engine_(worker.loop, scratch_,
+                {worker.settings.http_head_timeout, worker.settings.http_idle_timeout}),
+        sweeper_(worker.loop, [this] { sweep(); }) {}
 
   std::unique_ptr<Pending> open_tunnel(PodRef pod, EndpointRef endpoint, SocketAddress client,
                                        std::chrono::milliseconds timeout, Content content,

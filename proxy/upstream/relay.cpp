@@ -9,8 +9,6 @@
 namespace heddle::proxy {
 namespace {
 
-constexpr std::size_t least_read = 512;
-
 iovec to_iovec(std::span<const std::byte> bytes) {
   return {const_cast<std::byte*>(bytes.data()), bytes.size()};
 }
@@ -140,11 +138,7 @@ void Relay::release_rest(Direction& direction) {
 
 // A share of what the pod may still hold, so that many slow readers together stay within its limit.
 std::size_t Relay::read_size() const {
-  const std::size_t limit = worker_.settings.max_buffered_bytes_per_pod;
-  const std::size_t held = options_.pod->load->buffered_bytes.load(std::memory_order_relaxed);
-  if (held == 0) return worker_.scratch.size();
-  const std::size_t share = held < limit ? (limit - held) / 32 : 0;
-  return std::clamp(share, least_read, worker_.scratch.size());
+  return worker_.budget(*options_.pod).read_size(worker_.scratch.size());
 }
 
 void Relay::count(Way way, std::size_t bytes) {

@@ -27,7 +27,7 @@ inline std::string_view text_of(std::span<const std::byte> bytes) {
 // A loop that a test turns until something holds; one that never does fails the test instead of hanging it.
 class TestLoop {
  public:
-  TestLoop() : engine(loop, scratch) {}
+  explicit TestLoop(Timeouts timeouts = {}) : engine(loop, scratch, timeouts) {}
   bool until(const std::function<bool()>& holds, std::chrono::milliseconds limit = std::chrono::seconds(10)) {
     bool timed_out = false;
     Timer deadline(loop, [&] {

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+
+#include "proxy/http/deadlines.h"
+#include "proxy/http/engine.h"
+#include "proxy/io/stream.h"
+
+namespace heddle::proxy::http {
+
+// The end of a server-side connection whose last bytes were written. Closing with unread bytes resets, and a
+// reset may overtake what is on its way: so our half is closed, whatever still comes is thrown away, and the
+// descriptor is given back as soon as the peer has ended its half, or has had everything for two looks. A
+// peer that still reads is waited for; one whose reading stands still for thirty looks is reset.
+class Farewell final : private StreamEvents, private TurnItem, private Deadline {
+ public:
+  // `done` is called once, from the loop; it may destroy this.
+  Farewell(Engine& engine, std::unique_ptr<Stream> stream, std::function<void()> done);
+  ~Farewell();
+
+ private:
+  void on_readable() override;
+  void on_writable() override {}
+  void on_turn() override;
+  void on_deadline() override;
+  std::size_t unsent() const;
+  void finish();
+
+  Engine& engine_;
+  std::unique_ptr<Stream> stream_;
+  std::function<void()> done_;
+  std::size_t unsent_;  // at the last look
+  unsigned looks_ = 0;  // in a row that saw no change
+};
+
+}  // namespace heddle::proxy::http

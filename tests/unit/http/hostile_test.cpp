@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <nghttp2/nghttp2.h>
+
+#include "proxy/http/forward.h"
+#include "proxy/http/h1_client.h"
+#include "proxy/http/h1_format.h"
+#include "proxy/http/h2_client.h"
+#include "proxy/http/h2_server.h"
+#include "tests/unit/http/in_memory.h"
+
+namespace heddle::proxy::http {
+namespace {
+
+constexpr std::string_view preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+constexpr std::string_view empty_settings{"\0\0\0\4\0\0\0\0\0", 9};
+
+std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream, std::string_view payload) {
+  std::string out;
+  const auto size = static_cast<std::uint32_t>(payload.size());
+  for (const int shift : {16, 8, 0}) out += static_cast<char>(size >> shift);
+  out += static_cast<char>(type);
+  out += static_cast<char>(flags);
+  for (const int shift : {24, 16, 8, 0}) out += static_cast<char>(stream >> shift);
+  return out.append(payload);
+}
+
+// GET / of authority "a".
+std::string get(std::uint32_t stream) {
+  return frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, stream,
+               "\x82\x86\x84\x41\x01"
+               "a");
+}
+
+class RawPeer : public ::testing::Test, public TunnelHandler {
+ protected:
+  RawPeer() {
+    auto [ours, theirs] = make_pipe(loop_.loop);
+    peer_ = std::make_unique<Talker>(std::move(theirs));
+    server_ = make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, mesh_settings(), this);
+    peer_->say(preface);
+    peer_->say(empty_settings);
+  }
+  std::string check_tunnel(std::string_view, std::string_view) override { return {}; }
+  void open_tunnel(std::string_view, std::unique_ptr<Stream> stream) override { tunnel_ = std::move(stream); }
+
+  TestLoop loop_{{std::chrono::milliseconds(0), std::chrono::milliseconds(0), std::chrono::milliseconds(5)}};
+  Answerer answerer_;
+  Owner owner_;
+  std::unique_ptr<Talker> peer_;
+  std::unique_ptr<ServerCodec> server_;
+  std::unique_ptr<Stream> tunnel_;
+};
+
+TEST_F(RawPeer, ATunnelWhoseRequestWasItsLastWordEnds) {
+  // ":method: CONNECT" and ":authority: a", with END_STREAM.
+  peer_->say(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1,
+                   "\x42\x07"
+                   "CONNECT\x41\x01"
+                   "a"));
+  ASSERT_TRUE(loop_.until([&] { return tunnel_ != nullptr; }));
+  std::array<std::byte, 8> buffer;
+  EXPECT_EQ(tunnel_->read(buffer).status, IoStatus::eof);
+}
+
+TEST_F(RawPeer, IsNotReadFromWhileItReadsNothing) {
+  peer_->deaf = true;
+  answerer_.on_start = [&] { answerer_.answer(200, std::string(500, 'x')); };
+  // Each stream is answered and over at once: only what the peer does not read can pile up.
+  std::uint32_t stream = 1;
+  for (int i = 0; i < 400; ++i) {
+    std::string many;
+    for (int j = 0; j < 100; ++j, stream += 2) many += get(stream);
+    peer_->say(many);
+    loop_.settle();
+    if (answerer_.started < static_cast<int>(stream / 2)) break;
+  }
+  EXPECT_LT(answerer_.started, 10'000) << "answers without end pile up for a peer that reads none";
+  const int before = answerer_.started;
+  peer_->deaf = false;
+  peer_->on_readable();
+  EXPECT_TRUE(loop_.until([&] { return answerer_.started > before; })) << "it must be served again";
+}
+
+TEST_F(RawPeer, FloodsOfPingEndTheConnection) {
+  peer_->deaf = true;
+  std::string pings;
+  for (int i = 0; i < 1000; ++i) pings += frame(NGHTTP2_PING, 0, 0, "12345678");
+  peer_->say(pings);
+  EXPECT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
+}
+
+TEST_F(RawPeer, FloodsOfSettingsEndTheConnection) {
+  peer_->deaf = true;
+  std::string settings;
+  for (int i = 0; i < 1000; ++i) settings += empty_settings;
+  peer_->say(settings);
+  EXPECT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
+}
+
+TEST_F(RawPeer, FloodsOfResetsEndTheConnection) {
+  std::uint32_t stream = 1;
+  std::string resets;
+  for (int i = 0; i < 5000; ++i, stream += 2)
+    resets += get(stream) + frame(NGHTTP2_RST_STREAM, 0, stream, std::string_view("\0\0\0\x8", 4));
+  peer_->say(resets);
+  EXPECT_TRUE(loop_.until([&] { return peer_->ended || peer_->error != 0; }));
+  EXPECT_LT(answerer_.started, 4000);
+}
+
+TEST_F(RawPeer, GetsAnAnswerWhoseHeadIsAsLargeAsAnyMayBe) {
+  answerer_.on_start = [&] {
+    ResponseHead head;
+    head.status = 200;
+    for (int i = 0; i < 250; ++i) head.fields.add("x-" + std::to_string(i), std::string(240, 'v'));
+    answerer_.finish([&](ResponsePeer& to) { to.respond(head, true); });
+  };
+  peer_->say(get(1));
+  ASSERT_TRUE(loop_.until([&] { return peer_->heard.size() > 30'000; })) << peer_->heard.size();
+}
+
+struct Pool final : H2ClientOwner, H1ClientOwner {
+  void client_available(H2Client&) override {}
+  void client_closed(H2Client&) override {}
+  void client_idle(H1Client&) override {}
+  void client_closed(H1Client&) override {}
+};
+
+TEST(H2ClientStreams, DoNotOutliveAnAnswerThatCameBeforeTheRequestsEnd) {
+  TestLoop loop;
+  auto [ours, theirs] = make_pipe(loop.loop);
+  Talker server(std::move(theirs));
+  Pool pool;
+  H2Client client(loop.engine, std::move(ours), pool, H2Settings{}, false);
+  RequestHead head;
+  ASSERT_TRUE(parse_request_head("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", head));
+  ASSERT_TRUE(settle(head));
+  strip_hop_by_hop(head.fields);
+  Asker asker;
+  asker.peer = client.start(head, false, asker);
+  loop.settle();
+  server.say(empty_settings);
+  // ":status: 200" with END_STREAM, and never a RST_STREAM.
+  server.say(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1, "\x88"));
+  ASSERT_TRUE(loop.until([&] { return asker.over; }));
+  EXPECT_EQ(asker.status, 200);
+  EXPECT_TRUE(loop.until([&] { return client.streams() == 0; })) << "the stream stays open for ever";
+}
+
+// A forward that has one client.
+class OneWay final : public Forward {
+ public:
+  OneWay(Engine& engine, Client& client) : Forward(engine, {}), client_(client) {}
+
+ private:
+  void route(unsigned) override { use(client_); }
+  bool retryable(unsigned) override { return false; }
+  void on_respond(ResponseHead&) override {}
+  void on_over(std::uint16_t, std::string_view) override {}
+  void on_trailers(const Fields&) override {}
+  void client_ready(Client&) override {}
+  void client_failed(const Error&) override {}
+  Client& client_;
+};
+
+TEST(Forwarding, PassesOnOnlySoManyInterimAnswers) {
+  TestLoop loop;
+  auto [ours, theirs] = make_pipe(loop.loop);
+  Talker server(std::move(theirs));
+  Pool pool;
+  H1Client client(loop.engine, std::move(ours), pool);
+  RequestHead head;
+  ASSERT_TRUE(parse_request_head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", head));
+  ASSERT_TRUE(settle(head));
+  Asker asker;
+  auto* forward = new OneWay(loop.engine, client);  // owns itself
+  asker.peer = forward->begin(head, true, asker);
+  for (int i = 0; i < 1000; ++i) server.say("HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n");
+  server.say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  ASSERT_TRUE(loop.until([&] { return asker.over; }));
+  EXPECT_EQ(asker.status, 200);
+  EXPECT_EQ(asker.informed.size(), 32u);
+}
+
+TEST(H1ServerPipelines, AnswersAllThatCameBeforeTheClientsEnd) {
+  TestLoop loop;
+  auto [ours, theirs] = make_pipe(loop.loop);
+  Talker client(std::move(theirs));
+  Answerer answerer;
+  Owner owner;
+  auto server = make_h1_server(loop.engine, std::move(ours), answerer, owner);
+  client.say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+  client.stream->finish_writes();
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(loop.until([&] { return answerer.started == i; })) << i;
+    loop.settle();
+    answerer.answer(200, "r" + std::to_string(i));
+  }
+  ASSERT_TRUE(loop.until([&] { return client.ended; }));
+  for (const char* each : {"r1", "r2", "r3"}) EXPECT_NE(client.heard.find(each), std::string::npos) << each;
+  EXPECT_TRUE(loop.until([&] { return owner.closed == 1; }));
+}
+
+TEST(ResponseHead, LosesALengthThatSaysNothing) {
+  for (const char* text : {"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+                           "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n"}) {
+    ResponseHead head;
+    ASSERT_TRUE(parse_response_head(text, head));
+    ASSERT_TRUE(settle(head, false, false));
+    EXPECT_FALSE(head.fields.find(Name::content_length)) << text;
+  }
+  ResponseHead head;
+  ASSERT_TRUE(parse_response_head("HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", head));
+  ASSERT_TRUE(settle(head, false, false));
+  EXPECT_TRUE(head.fields.find(Name::content_length));
+}
+
+}  // namespace
+}  // namespace heddle::proxy::http
