@@ -43,8 +43,7 @@ void Enrolment::offer(Sandbox& sandbox, Reconciler::Done done) {
   }
   node::Pod pod;
   describe_pod(sandbox, node_, pod);
-  links_->offer(pod, held->outbound.get(), held->inbound.get(), sandbox.spec.has_ipv4(),
-                sandbox.spec.has_ipv6(), [done = std::move(done)] { done({}); });
+  links_->offer(pod, held->outbound.get(), held->inbound.get(), [done = std::move(done)] { done({}); });
 }
 
 Result<> Enrolment::perform_now(Sandbox& sandbox, Step step) {

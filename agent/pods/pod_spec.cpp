@@ -37,14 +37,6 @@ void take_labels(const Annotations& labels, PodSpec& spec) {
 
 }  // namespace
 
-bool PodSpec::has_ipv4() const {
-  return std::any_of(addresses.begin(), addresses.end(), [](const IpAddress& ip) { return ip.is_v4(); });
-}
-
-bool PodSpec::has_ipv6() const {
-  return std::any_of(addresses.begin(), addresses.end(), [](const IpAddress& ip) { return !ip.is_v4(); });
-}
-
 bool operator==(const PodSpec& a, const PodSpec& b) {
   const auto settings = [](const PodSettings& s) {
     return std::tie(s.skip_inbound_ports, s.skip_outbound_ports, s.skip_subnets, s.opaque_ports,

@@ -70,9 +70,6 @@ struct PodSpec {
   std::vector<IpAddress> addresses;  // sorted, without loopback and link-local ones
   PodSettings settings;
   Annotations labels;
-
-  bool has_ipv4() const;
-  bool has_ipv6() const;
 };
 bool operator==(const PodSpec& a, const PodSpec& b);
 

@@ -137,9 +137,6 @@ void ProxyLinks::take_held(Link& link, const node::Pod& pod, std::vector<Fd> fds
   raise_generation(pod.generation() + 1);
   if (!owner_.held(pod, std::move(fds[0]), std::move(fds[1]))) {
     link.stale.emplace_back(pod.id(), pod.netns_cookie());
-  } else {
-    // It has sockets of that pod too: with a thousand pods another gift is thousands of descriptors.
-    link.told[pod.id()].gifted = true;
   }
 }
 

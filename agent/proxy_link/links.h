@@ -49,7 +49,6 @@ class ProxyLinks {
     std::string node_name;
     std::vector<std::string> node_ips;
     std::uint32_t drain_grace_seconds = 120;
-    std::uint32_t gift = 8;  // sockets per address family at first acknowledgement
     std::chrono::milliseconds ack_deadline{2000};
     std::chrono::milliseconds retry_unacknowledged{5000};
     std::chrono::milliseconds greeting_deadline{30'000};  // until HeldEnd
@@ -82,9 +81,8 @@ class ProxyLinks {
 
   // Tells every proxy of the pod with a new generation; `done` when one acknowledged, none is there, or the
   // deadline passed: never an error, because enrolment goes on without a proxy. The listeners stay the
-  // caller's and must stay open until withdraw(). `ipv4`/`ipv6`: families to give sockets of.
-  void offer(const node::Pod& pod, int outbound, int inbound, bool ipv4, bool ipv6,
-             std::function<void()> done);
+  // caller's and must stay open until withdraw().
+  void offer(const node::Pod& pod, int outbound, int inbound, std::function<void()> done);
   void withdraw(std::uint32_t pod_id, std::uint64_t cookie);
   // Generations continue after what a proxy had from an earlier agent, unless it claims one from far beyond
   // today: they must not run out.

@@ -15,8 +15,7 @@ void ProxyLinks::raise_generation(std::uint64_t at_least) {
   generation_ = std::max(generation_, at_least);
 }
 
-void ProxyLinks::offer(const node::Pod& pod, int outbound, int inbound, bool ipv4, bool ipv6,
-                       std::function<void()> done) {
+void ProxyLinks::offer(const node::Pod& pod, int outbound, int inbound, std::function<void()> done) {
   auto& served = served_[pod.id()];
   if (!served) served = std::make_unique<Served>();
   node::ToProxy message;
@@ -27,8 +26,6 @@ void ProxyLinks::offer(const node::Pod& pod, int outbound, int inbound, bool ipv
   served->cookie = pod.netns_cookie();
   served->outbound = outbound;
   served->inbound = inbound;
-  served->ipv4 = ipv4;
-  served->ipv6 = ipv6;
   bool told = false;
   for (auto& [id, link] : links_) {
     if (!link->listening()) continue;
@@ -163,11 +160,6 @@ void ProxyLinks::on_ack(Link& link, std::uint32_t pod_id, std::uint64_t generati
   // Not beyond what it was told: a claim must not count for descriptions that are yet to come.
   told.acked = std::max(told.acked, std::min(generation, told.sent));
   if (told.acked >= found->second->generation) told.tries = 0;
-  if (!told.gifted && link.state != Link::State::draining) {
-    told.gifted = true;
-    if (found->second->ipv4) enqueue_sockets(link, pod_id, false, options_.gift, 0);
-    if (found->second->ipv6) enqueue_sockets(link, pod_id, true, options_.gift, 0);
-  }
   const auto pending = pending_.find(pod_id);
   if (pending != pending_.end() && told.acked >= pending->second->generation) resolve(pod_id);
 }
@@ -204,7 +196,6 @@ std::optional<OutgoingMessage> ProxyLinks::build_sockets(std::uint64_t link_id, 
       out.owned.push_back(std::move(fd));
     }
   } else {
-    if (request == 0) return std::nullopt;  // nobody waits for a gift
     ++totals_.socket_errors;
     sockets.set_error(made.error().message());
   }

@@ -15,8 +15,6 @@ struct ProxyLinks::Served {
   std::uint64_t generation = 0;
   int outbound = -1;  // the escrow's
   int inbound = -1;
-  bool ipv4 = false;
-  bool ipv6 = false;
 };
 
 struct ProxyLinks::Link {
@@ -32,7 +30,6 @@ struct ProxyLinks::Link {
     std::uint64_t sent = 0;   // generation
     std::uint64_t acked = 0;  // generation; 0: none
     bool queued = false;
-    bool gifted = false;
     std::uint32_t tries = 0;
     std::chrono::steady_clock::time_point retry_at{};
   };

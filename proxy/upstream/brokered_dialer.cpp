@@ -10,7 +10,9 @@
 namespace heddle::proxy {
 namespace {
 
-constexpr std::uint32_t least_reserve = 4;  // of a family in use
+constexpr std::uint32_t idle_reserve = 1;  // of a family that is not used
+constexpr std::uint32_t used_reserve = 4;  // of one that is: for the agent's absence
+constexpr std::uint32_t least_grown = 8;   // of one that did not suffice
 constexpr std::uint32_t most_reserve = 64;
 constexpr std::chrono::milliseconds look_interval{2'000};
 constexpr unsigned looks_until_shrunk = 5;
@@ -46,14 +48,14 @@ std::unique_ptr<Dialer::Pending> BrokeredDialer::dial(DialRequest request, Done 
   }
   // At this rate already now, not only at the next look: a refill costs the same for few sockets as for many.
   if (++reserve->used > reserve->target)
-    reserve->target = std::clamp(reserve->used, least_reserve, most_reserve);
+    reserve->target = std::clamp(reserve->used, least_grown, most_reserve);
   if (reserve->sockets.empty()) {
-    reserve->target = std::clamp(reserve->target * 2, least_reserve, most_reserve);
+    reserve->target = std::clamp(reserve->target * 2, least_grown, most_reserve);
     dial->wait_in(reserve->waiting);
   } else {
     Fd socket = std::move(reserve->sockets.back());
     reserve->sockets.pop_back();
-    reserve->target = std::max(reserve->target, least_reserve);
+    reserve->target = std::max(reserve->target, used_reserve);
     dial->connect(std::move(socket));
   }
   refill(pod_id, ipv6, *reserve);
@@ -77,10 +79,12 @@ void BrokeredDialer::pod_upserted(const PodRef& pod) {
   if (reserves.pod && reserves.pod->netns_cookie != pod->netns_cookie) pod_removed(pod->id);
   PodReserves& current = pods_[pod->id];
   current.pod = pod;
-  const bool v4 =
-      std::any_of(pod->ips.begin(), pod->ips.end(), [](const IpAddress& ip) { return ip.is_v4(); });
-  Reserve& main_family = current.family[v4 ? 0 : 1];
-  if (!main_family.wanted) refill(pod->id, !v4, main_family);
+  for (const bool ipv6 : {false, true}) {
+    Reserve& reserve = current.family[ipv6 ? 1 : 0];
+    const bool has = std::any_of(pod->ips.begin(), pod->ips.end(),
+                                 [ipv6](const IpAddress& ip) { return ip.is_v4() != ipv6; });
+    if (has && !reserve.wanted) refill(pod->id, ipv6, reserve);
+  }
 }
 
 void BrokeredDialer::pod_removed(std::uint32_t pod_id) {
@@ -134,16 +138,15 @@ void BrokeredDialer::shrink() {
   for (auto& [id, reserves] : pods_) {
     for (Reserve& reserve : reserves.family) {
       // What the last interval used is what the agent's absence for as long would take.
-      const bool idle = reserve.used < reserve.target / 4;
+      const bool idle = reserve.target > used_reserve ? reserve.used < reserve.target / 4 : reserve.used == 0;
       reserve.target = std::clamp(reserve.used, reserve.target, std::max(most_reserve, reserve.target));
       reserve.used = 0;
       reserve.idle_looks = idle ? reserve.idle_looks + 1 : 0;
       if (reserve.idle_looks < looks_until_shrunk) continue;
       reserve.idle_looks = 0;
-      reserve.target = std::max(std::min(least_reserve, reserve.target), reserve.target / 2);
-      // What exceeds twice the target was needed by a burst that is over.
-      const std::size_t keep = std::max<std::size_t>(reserve.target, least_reserve) * 2;
-      if (reserve.sockets.size() > keep) reserve.sockets.resize(keep);
+      reserve.target = reserve.target > used_reserve ? std::max(used_reserve, reserve.target / 2) : idle_reserve;
+      // The rest was needed by a burst that is over.
+      if (reserve.sockets.size() > reserve.target) reserve.sockets.resize(reserve.target);
     }
   }
   shrink_timer_.arm(look_interval);

@@ -15,8 +15,10 @@ namespace heddle::proxy {
 class BrokeredDial;
 
 // A worker's Dialer over its reserve of brokered sockets: per pod and family a few unconnected sockets of
-// that pod's netns. A reserve that ran empty grows (4 to 64), as does one that would not last two seconds at
-// the recent rate; one that is idle shrinks; it is refilled when half is used. While the agent is away the
+// that pod's netns. One of each family that the pod has waits from the start, so that no first connection
+// does: with many pods and workers more would be most of the process' descriptors. A reserve that ran empty
+// grows (8 to 64), as does one that would not last two seconds at the recent rate, and what a burst lacks is
+// asked for at once; one that is idle shrinks; it is refilled when half is used. While the agent is away the
 // reserve is used up, then dials wait for the next agent, 10 s at most.
 class BrokeredDialer final : public Dialer {
  public:
@@ -47,7 +49,7 @@ class BrokeredDialer final : public Dialer {
   struct Reserve {
     std::vector<Fd> sockets;
     std::list<BrokeredDial*> waiting;
-    std::uint32_t target = 2;       // sockets to have
+    std::uint32_t target = 1;       // sockets to have: see brokered_dialer.cpp
     std::uint32_t outstanding = 0;  // asked for, not yet received
     std::uint32_t used = 0;         // since the last look
     unsigned idle_looks = 0;        // in a row, at which little had been used

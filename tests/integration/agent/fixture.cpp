@@ -190,6 +190,14 @@ std::size_t FakeProxy::sockets_of(std::uint32_t pod_id, bool ipv6) {
 }
 
 Fd FakeProxy::take_socket(std::uint32_t pod_id, bool ipv6) {
+  if (sockets_of(pod_id, ipv6) == 0) {
+    node::FromProxy request;
+    request.mutable_socket_request()->set_pod_id(pod_id);
+    request.mutable_socket_request()->set_ipv6(ipv6);
+    request.mutable_socket_request()->set_count(1);
+    request.mutable_socket_request()->set_request(1);
+    send(request);
+  }
   if (!wait([&] { return !sockets_[{pod_id, ipv6}].empty(); }, test::patience)) return {};
   const std::lock_guard lock(mutex_);
   auto& queue = sockets_[{pod_id, ipv6}];

@@ -62,6 +62,7 @@ class FakeProxy {
   std::size_t pods();
   std::optional<node::Pod> pod(const std::string& name);
   std::size_t sockets_of(std::uint32_t pod_id, bool ipv6);
+  // Asks for one unless one is there.
   Fd take_socket(std::uint32_t pod_id, bool ipv6);
   std::vector<node::ToProxy> messages();  // without descriptors, oldest first
   void send(const node::FromProxy& message, const std::vector<int>& fds = {});
