@@ -287,6 +287,12 @@ void H2Stream::return_credit(std::size_t bytes) {
 void H2Stream::reset(std::uint32_t error_code) {
   if (session_ == nullptr) return;
   nghttp2_submit_rst_stream(session_->session_, NGHTTP2_FLAG_NONE, id_, error_code);
+  // A peer that does not read keeps RST_STREAM waiting, but not what was for it.
+  session_->queued_ -= unsent();
+  session_->account();
+  queue_ = std::string();
+  queue_sent_ = 0;
+  end_queued_ = false;  // what was cut must not look whole
   session_->flush_later();
 }
 

@@ -62,8 +62,9 @@ void WorkerLane::forget(std::uint32_t id, std::uint64_t netns_cookie) {
   acceptors_.erase(id);
   dialer_.pod_removed(id);
   worker_.connections->abort_all(id);
-  if (worker_.mesh_pool) worker_.mesh_pool->pod_removed(id);
-  if (worker_.http_pool) worker_.http_pool->pod_removed(id);
+  // Their sockets would keep the netns, and its name in the pools, until PING or an idle time-out ends them.
+  if (worker_.mesh_pool) worker_.mesh_pool->forget(id);
+  if (worker_.http_pool) worker_.http_pool->forget(id);
 }
 
 void WorkerLane::sockets(std::uint32_t pod_id, bool ipv6, std::vector<Fd> sockets, std::string error) {

@@ -144,7 +144,8 @@ void BrokeredDialer::shrink() {
       reserve.idle_looks = idle ? reserve.idle_looks + 1 : 0;
       if (reserve.idle_looks < looks_until_shrunk) continue;
       reserve.idle_looks = 0;
-      reserve.target = reserve.target > used_reserve ? std::max(used_reserve, reserve.target / 2) : idle_reserve;
+      reserve.target =
+          reserve.target > used_reserve ? std::max(used_reserve, reserve.target / 2) : idle_reserve;
       // The rest was needed by a burst that is over.
       if (reserve.sockets.size() > reserve.target) reserve.sockets.resize(reserve.target);
     }

@@ -116,6 +116,10 @@ bool HttpBucket::sweep(Clock::time_point now) {
   return h1_.empty() && h2_.empty() && connecting_ == 0 && waiters_.empty() && nothing_else_waits();
 }
 
+void HttpBucket::fail_waiters(const Error& error) {
+  while (http::ClientWaiter* waiter = waiters_.pop()) waiter->client_failed(error);
+}
+
 void HttpBucket::drain() {
   draining_ = true;
   sweep(engine_.now());

@@ -34,6 +34,8 @@ class HttpBucket : public http::H1ClientOwner, public http::H2ClientOwner {
   // Closes what was idle too long. True when nothing is left and it may be destroyed.
   bool sweep(Clock::time_point now);
   void drain();
+  // Tells whoever waits; the destructor does the rest.
+  void fail_waiters(const Error& error);
   std::size_t idle() const { return idle_.size(); }
 
  protected:
@@ -74,5 +76,21 @@ class HttpBucket : public http::H1ClientOwner, public http::H2ClientOwner {
   std::size_t connecting_ = 0;
   bool draining_ = false;
 };
+
+// Takes the buckets of a pod out of a pool's map and ends them. Out of it first: who is told of the end may
+// ask for a connection again.
+template <class Buckets>
+void forget_buckets(Buckets& buckets, std::uint32_t pod_id) {
+  std::vector<typename Buckets::mapped_type> ended;
+  for (auto entry = buckets.begin(); entry != buckets.end();) {
+    const auto next = std::next(entry);
+    if (entry->first.pod == pod_id) {
+      ended.push_back(std::move(entry->second));
+      buckets.erase(entry);
+    }
+    entry = next;
+  }
+  for (auto& bucket : ended) bucket->fail_waiters(make_error(Errc::unavailable, "the pod left this node"));
+}
 
 }  // namespace heddle::proxy

@@ -101,14 +101,10 @@ class Pool final : public HttpPool {
     return series_;
   }
 
+  void forget(std::uint32_t pod_id) override { forget_buckets(buckets_, pod_id); }
+
   void drain() override {
     for (auto& [key, bucket] : buckets_) bucket->drain();
-  }
-
-  void pod_removed(std::uint32_t pod_id) override {
-    for (auto& [key, bucket] : buckets_) {
-      if (key.pod == pod_id) bucket->drain();
-    }
   }
 
  private:

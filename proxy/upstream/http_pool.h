@@ -36,10 +36,10 @@ class HttpPool {
   // What the HTTP codecs of this worker share.
   virtual http::Engine& engine() = 0;
   virtual HttpSeriesCache& series() = 0;
+  // The pod left this node: its connections are reset, who waits for one is told.
+  virtual void forget(std::uint32_t pod_id) = 0;
   // Closes idle connections; new ones are not kept when their request is done.
   virtual void drain() = 0;
-  // A pod left this node: its idle connections are closed.
-  virtual void pod_removed(std::uint32_t pod_id) = 0;
 };
 std::unique_ptr<HttpPool> make_http_pool(Worker& worker);
 

@@ -56,14 +56,10 @@ class Pool final : public MeshPool {
 
   http::Engine& engine() override { return engine_; }
 
+  void forget(std::uint32_t pod_id) override { forget_buckets(buckets_, pod_id); }
+
   void drain() override {
     for (auto& [key, bucket] : buckets_) bucket->drain();
-  }
-
-  void pod_removed(std::uint32_t pod_id) override {
-    for (auto& [key, bucket] : buckets_) {
-      if (key.pod == pod_id) bucket->drain();
-    }
   }
 
  private:

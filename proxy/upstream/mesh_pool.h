@@ -57,9 +57,9 @@ class MeshPool {
                                 http::ClientWaiter& waiter) = 0;
   // What the HTTP codecs of this worker share; lives here, as this pool outlives everything that uses it.
   virtual http::Engine& engine() = 0;
+  // The pod left this node: its connections are reset, who waits for one is told.
+  virtual void forget(std::uint32_t pod_id) = 0;
   virtual void drain() = 0;
-  // A pod left this node: its idle connections, which hold its network namespace, are closed.
-  virtual void pod_removed(std::uint32_t pod_id) = 0;
 };
 std::unique_ptr<MeshPool> make_mesh_pool(Worker& worker);
 

@@ -39,7 +39,8 @@ TEST_F(DetectedWhileDraining, Http2IsAnsweredAndToldToGoElsewhere) {
   Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&storage), size), 0);
   // Preface, SETTINGS, and HEADERS of stream 1: GET / of authority "a".
-  const std::string ask = std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") + std::string("\0\0\0\4\0\0\0\0\0", 9) +
+  const std::string ask = std::string("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") +
+                          std::string("\0\0\0\4\0\0\0\0\0", 9) +
                           std::string("\0\0\6\1\5\0\0\0\1\x82\x86\x84\x41\1a", 15);
   ASSERT_EQ(::send(socket.get(), ask.data(), ask.size(), 0), static_cast<ssize_t>(ask.size()));
   std::string heard;

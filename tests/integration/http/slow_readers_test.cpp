@@ -131,7 +131,8 @@ TEST_F(SlowReaders, OfManyHttp2StreamsStayWithinThePodsLimitAndGetEverything) {
   Watched owner;
   http::H2Settings settings;
   settings.connection_window = 64 << 20;
-  http::H2Client client(loop.engine, make_tcp_stream(loop.loop, connect_to(entry, 0)), owner, settings, false);
+  http::H2Client client(loop.engine, make_tcp_stream(loop.loop, connect_to(entry, 0)), owner, settings,
+                        false);
   ASSERT_TRUE(loop.until([&] { return client.available(); }));
   http::RequestHead head;
   head.version = http::Version::http2;

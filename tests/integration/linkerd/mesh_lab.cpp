@@ -116,8 +116,8 @@ void MeshLab::remove_pod(const PodRef& pod) {
     rig_.pods->remove(pod->id, pod->netns_cookie);
     rig_.dialer->pod_removed(pod->id);
     rig_.worker.connections->abort_all(pod->id);
-    rig_.worker.mesh_pool->pod_removed(pod->id);
-    rig_.worker.http_pool->pod_removed(pod->id);
+    rig_.worker.mesh_pool->forget(pod->id);
+    rig_.worker.http_pool->forget(pod->id);
   });
 }
 

@@ -217,13 +217,15 @@ TEST(HostileUploads, AreRefusedWhenManyConnectionsFillThePodTogether) {
   for (auto& client : clients) client->close();
   ASSERT_TRUE(loop.until([&] { return load->buffered_bytes == 0; }));
   auto [ours, theirs] = make_pipe(loop.loop);
-  servers.push_back(make_h2_server(loop.engine, std::move(theirs), app, owner, H2Settings{}, nullptr, budget));
+  servers.push_back(
+      make_h2_server(loop.engine, std::move(theirs), app, owner, H2Settings{}, nullptr, budget));
   clients.push_back(std::make_unique<H2Client>(loop.engine, std::move(ours), lender, H2Settings{}, false));
   const std::size_t before = app.all.size();
   Asker asker;
   asker.peer = clients.back()->start(head, false, asker);
   asker.peer->data(bytes_of(block), true);
-  EXPECT_TRUE(loop.until([&] { return app.all.size() == before + 1 && app.all.back()->bytes.bytes() == 60'000; }));
+  EXPECT_TRUE(
+      loop.until([&] { return app.all.size() == before + 1 && app.all.back()->bytes.bytes() == 60'000; }));
 }
 
 }  // namespace

@@ -111,7 +111,8 @@ TEST(HeadTimeout, SparesIdleConnectionsAndSlowContent) {
   idle.answerer.on_start = [&] { idle.answerer.answer(200, "x"); };
   idle.client->say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
   uploading.client->say("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc");
-  ASSERT_TRUE(loop.until([&] { return idle.client->heard.ends_with("x") && uploading.answerer.started == 1; }));
+  ASSERT_TRUE(
+      loop.until([&] { return idle.client->heard.ends_with("x") && uploading.answerer.started == 1; }));
   // Two connections whose time-outs begin after theirs would have.
   for (int i = 0; i < 2; ++i) {
     Slow clock(loop);

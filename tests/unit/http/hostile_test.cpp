@@ -188,7 +188,9 @@ TEST(H1ServerPipelines, AnswersAllThatCameBeforeTheClientsEnd) {
   Answerer answerer;
   Owner owner;
   auto server = make_h1_server(loop.engine, std::move(ours), answerer, owner);
-  client.say("GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: a\r\n\r\n");
+  client.say(
+      "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.1\r\nHost: "
+      "a\r\n\r\n");
   client.stream->finish_writes();
   for (int i = 1; i <= 3; ++i) {
     ASSERT_TRUE(loop.until([&] { return answerer.started == i; })) << i;

@@ -18,7 +18,8 @@ struct Asked {
 class BrokeredDialerTest : public ::testing::Test {
  protected:
   BrokeredDialerTest()
-      : dialer_(loop_, [this](std::uint32_t, bool ipv6, std::uint32_t count) { asked_.push_back({ipv6, count}); }) {}
+      : dialer_(loop_,
+                [this](std::uint32_t, bool ipv6, std::uint32_t count) { asked_.push_back({ipv6, count}); }) {}
   PodRef pod(std::initializer_list<const char*> ips) {
     auto made = std::make_shared<Pod>();
     made->id = 1;
