@@ -530,8 +530,9 @@ void H2Session::on_turn() {
 }
 
 void H2Session::read() {
-  // Answers pile up in front of a peer that does not read: it may not ask for more of them.
-  if (blocked_ && nghttp2_session_get_outbound_queue_size(session_) > most_unread) {
+  // Answers pile up in front of a client that does not read: it may not ask for more of them. A client's side
+  // always reads, or two proxies could wait for each other.
+  if (server_ && blocked_ && nghttp2_session_get_outbound_queue_size(session_) > most_unread) {
     reading_stopped_ = true;
     return;
   }

@@ -182,6 +182,31 @@ TEST(HeadTimeout, EndsAnHttp2ConnectionWhoseHeadNeverEnds) {
   EXPECT_TRUE(loop.until([&] { return slow.owner.closed == 1; }));
 }
 
+TEST(HeadTimeout, IsForEachHttp2HeadAnew) {
+  TestLoop loop({milliseconds(60), milliseconds(0), milliseconds(5)});
+  Slow busy(loop, true);
+  busy.answerer.on_start = [&] { busy.answerer.answer(200, ""); };
+  busy.client->say(preface);
+  busy.client->say(empty_settings);
+  // ":method: GET", then the rest of it; whenever one head ends the next has begun.
+  const auto begin_of = [](char stream) { return std::string("\0\0\1\1\1\0\0\0", 8) + stream + "\x82"; };
+  const auto end_of = [](char stream) {
+    return std::string("\0\0\5\x9\4\0\0\0", 8) + stream + std::string("\x86\x84\x41\1a", 5);
+  };
+  char stream = 1;
+  busy.client->say(begin_of(stream));
+  const auto since = Loop::Clock::now();
+  for (; Loop::Clock::now() - since < milliseconds(200) && stream < 100; stream += 2) {
+    Timer pause(loop.loop, [] {});
+    pause.arm(milliseconds(8));
+    ASSERT_TRUE(loop.until([&] { return !pause.armed(); }));
+    busy.client->say(end_of(stream) + begin_of(static_cast<char>(stream + 2)));
+    loop.settle();
+    ASSERT_FALSE(busy.over()) << "after " << busy.answerer.started << " heads in time";
+  }
+  EXPECT_GT(busy.answerer.started, 10);
+}
+
 TEST(IdleTimeout, SaysGoawayOnAnIdleHttp2Connection) {
   TestLoop loop({milliseconds(0), milliseconds(40), milliseconds(5)});
   Slow slow(loop, true);
