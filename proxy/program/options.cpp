@@ -21,7 +21,7 @@ CLI::Option* flag(CLI::App& app, const std::string& name, T& value, const std::s
 
 // "300ms", "2s", "5m", "1h", or seconds.
 void duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value,
-              const std::string& help) {
+              const std::string& help, double least = 0.001) {
   static const std::map<std::string, double> units = {{"ms", 0.001}, {"s", 1}, {"m", 60}, {"h", 3600}};
   app.add_option_function<double>(
          "--" + name,
@@ -29,7 +29,7 @@ void duration(CLI::App& app, const std::string& name, std::chrono::milliseconds&
          help)
       ->envname(env_name(name))
       ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE, "DURATION"))
-      ->check(CLI::Range(0.001, 7.0 * 86400))
+      ->check(CLI::Range(least, 7.0 * 86400))
       ->default_str(std::to_string(value.count()) + "ms");
 }
 
@@ -56,9 +56,9 @@ void add_flags(CLI::App& app, ProgramOptions& o, std::string& admin) {
   duration(app, "half-closed-timeout", o.settings.half_closed_timeout,
            "One side ended and nothing moved for so long: the connection is reset");
   duration(app, "http-head-timeout", o.settings.http_head_timeout,
-           "For a client to send a request's head, from its first byte; 0: none");
+           "For a client to send a request's head, from its first byte; 0: none", 0);
   duration(app, "http-idle-timeout", o.settings.http_idle_timeout,
-           "A client's HTTP connection without a request for so long is closed; 0: never");
+           "A client's HTTP connection without a request for so long is closed; 0: never", 0);
   flag(app, "max-connections-per-pod", o.settings.max_connections_per_pod, "Further ones are reset");
   flag(app, "max-buffered-bytes-per-pod", o.settings.max_buffered_bytes_per_pod,
        "Held for slow readers of one pod's connections");
