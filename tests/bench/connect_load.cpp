@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens connections one after the other and measures how long each takes to its first answer; and the server
-// for it.
+// Opens connections one after the other, 64 bytes there and back on each, and measures how long each takes to
+// its answer; and the server for it. Both do as little as an application can: no option, no call that is not
+// needed.
 //
 //   heddle-connect-load serve IP:PORT
-//   heddle-connect-load dial IP:PORT COUNT [PROXY_IP:PORT CONNECTS_MAP_PIN]
+//   heddle-connect-load dial IP:PORT [PROXY_IP:PORT CONNECTS_MAP_PIN]
 //
-// With a proxy's address it dials the proxy by itself and tells it the destination, as an application that
-// knows its proxy would: it writes the map that interception writes.
+// `dial` reads numbers of connections, one a line, and answers each with a line of JSON: so that a
+// measurement contains connections and no start of a process. With a proxy's address it dials the proxy by
+// itself and tells it the destination, as an application that knows its proxy would: it writes the map that
+// interception writes.
 #include <bpf/bpf.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <vector>
 
 #include "base/fd.h"
@@ -31,6 +33,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t message = 64;
+// Of a line's connections together: what hangs ends the program, and with it the measurement.
+constexpr unsigned patience_s = 60;
 
 [[noreturn]] void fail(const char* what) {
   std::fprintf(stderr, "heddle-connect-load: %s: %s\n", what, std::strerror(errno));
@@ -46,19 +50,16 @@ SocketAddress parse(const char* text) {
   return *address;
 }
 
-Fd make_socket() {
-  Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+Fd make_socket(const SocketAddress& peer) {
+  Fd fd(::socket(peer.ip.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!fd) fail("socket");
-  const int one = 1;
-  ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  const timeval limit{10, 0};
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   return fd;
 }
 
 void serve(const SocketAddress& at) {
-  const Fd listener = make_socket();
+  const Fd listener = make_socket(at);
+  const int one = 1;
+  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   sockaddr_storage address{};
   const auto size = at.to_sockaddr(address);
   if (::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) fail("bind");
@@ -72,65 +73,103 @@ void serve(const SocketAddress& at) {
   }
 }
 
+// A proxy that is dialled by name, and the map that tells it where to.
+struct Proxy {
+  SocketAddress address;
+  int map;
+};
+
 void put(const SocketAddress& from, __be32* ip) {
   std::memcpy(ip, from.ip.bytes().data(), 16);
 }
 
+__u64 netns_cookie(int socket) {
+  __u64 value = 0;
+  socklen_t length = sizeof value;
+  if (::getsockopt(socket, SOL_SOCKET, 71 /* SO_NETNS_COOKIE */, &value, &length) != 0)
+    fail("SO_NETNS_COOKIE");
+  return value;
+}
+
 // Tells the proxy where the connection that `socket` is about to make shall go.
-void announce(int socket, const SocketAddress& proxy, const SocketAddress& destination, int map) {
+void announce(int socket, const Proxy& proxy, const SocketAddress& destination) {
   sockaddr_storage local{};
-  auto size = proxy.to_sockaddr(local);
-  reinterpret_cast<sockaddr_in&>(local).sin_port = 0;
+  SocketAddress own = proxy.address;
+  own.port = 0;
+  auto size = own.to_sockaddr(local);
   if (::bind(socket, reinterpret_cast<sockaddr*>(&local), size) != 0) fail("bind");
   size = sizeof local;
   ::getsockname(socket, reinterpret_cast<sockaddr*>(&local), &size);
-  const SocketAddress own = SocketAddress::from(local).value();
-  static const __u64 cookie = [socket] {
-    __u64 value = 0;
-    socklen_t length = sizeof value;
-    if (::getsockopt(socket, SOL_SOCKET, 71 /* SO_NETNS_COOKIE */, &value, &length) != 0)
-      fail("SO_NETNS_COOKIE");
-    return value;
-  }();
+  own = SocketAddress::from(local).value();
+  static const __u64 cookie = netns_cookie(socket);
   heddle_tuple tuple{};
   tuple.cookie = cookie;
   put(own, tuple.local_ip);
-  put(proxy, tuple.remote_ip);
+  put(proxy.address, tuple.remote_ip);
   tuple.local_port = own.port;
-  tuple.remote_port = proxy.port;
+  tuple.remote_port = proxy.address.port;
   heddle_address target{};
   put(destination, target.ip);
   target.port = destination.port;
-  if (bpf_map_update_elem(map, &tuple, &target, BPF_ANY) != 0) fail("map update");
+  if (bpf_map_update_elem(proxy.map, &tuple, &target, BPF_ANY) != 0) fail("map update");
 }
 
-int dial(const SocketAddress& destination, int count, const SocketAddress* proxy, int map) {
-  sockaddr_storage address{};
-  const auto size = (proxy ? *proxy : destination).to_sockaddr(address);
-  std::vector<double> took;
-  took.reserve(static_cast<std::size_t>(count));
-  int failed = 0;
-  char bytes[message] = {};
-  for (int i = 0; i < count; ++i) {
-    const auto start = Clock::now();
-    const Fd fd = make_socket();
-    if (proxy) announce(fd.get(), *proxy, destination, map);
-    const bool good = ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                      ::send(fd.get(), bytes, sizeof bytes, MSG_NOSIGNAL) == sizeof bytes &&
-                      ::recv(fd.get(), bytes, sizeof bytes, MSG_WAITALL) == sizeof bytes;
-    took.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
-    if (!good) ++failed;
-    // The server ends first: the proxy's ends of closed connections wait, not this side's ports.
-    while (good && ::recv(fd.get(), bytes, sizeof bytes, 0) > 0) {
-    }
-  }
-  std::sort(took.begin(), took.end());
-  const auto at = [&](double q) {
-    return took[static_cast<std::size_t>(q * static_cast<double>(took.size() - 1))];
+struct Spent {
+  double answer_us = 0;
+  double announcing_us = 0;
+};
+
+Spent connect_once(const SocketAddress& destination, const Proxy* proxy, bool time_announcing) {
+  Spent spent;
+  const auto since = [](Clock::time_point then) {
+    return std::chrono::duration<double, std::micro>(Clock::now() - then).count();
   };
-  std::printf("{\"count\":%d,\"failed\":%d,\"p50_us\":%.1f,\"p99_us\":%.1f}\n", count, failed, at(.5),
-              at(.99));
-  return failed == 0 ? 0 : 1;
+  sockaddr_storage address{};
+  const auto size = (proxy != nullptr ? proxy->address : destination).to_sockaddr(address);
+  char bytes[message] = {};
+  const auto start = Clock::now();
+  const Fd fd = make_socket(destination);
+  if (proxy != nullptr) {
+    const auto before = time_announcing ? Clock::now() : start;
+    announce(fd.get(), *proxy, destination);
+    if (time_announcing) spent.announcing_us = since(before);
+  }
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) fail("connect");
+  if (::send(fd.get(), bytes, sizeof bytes, MSG_NOSIGNAL) != sizeof bytes) fail("send");
+  if (::recv(fd.get(), bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes) fail("recv");
+  spent.answer_us = since(start);
+  // The server ends first: the proxy's ends of closed connections wait, not this side's ports.
+  if (::recv(fd.get(), bytes, sizeof bytes, 0) != 0) fail("recv of the end");
+  return spent;
+}
+
+double median(std::vector<double>& values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+int dial(const SocketAddress& destination, const Proxy* proxy) {
+  int count = 0;
+  std::vector<double> answers;
+  std::vector<double> announcing;
+  while (std::cin >> count) {
+    answers.clear();
+    announcing.clear();
+    ::alarm(patience_s);
+    for (int i = 0; i < count; ++i) {
+      const bool sample = proxy != nullptr && i % 16 == 0;
+      const Spent spent = connect_once(destination, proxy, sample);
+      answers.push_back(spent.answer_us);
+      if (sample) announcing.push_back(spent.announcing_us);
+    }
+    ::alarm(0);
+    std::printf("{\"count\":%d,\"p50_us\":%.2f,\"announcing_us\":%.2f}\n", count, median(answers),
+                median(announcing));
+    std::fflush(stdout);
+  }
+  return 0;
 }
 
 }  // namespace
@@ -144,15 +183,13 @@ int main(int argc, char** argv) {
     serve(parse(argv[2]));
     return 1;
   }
-  if (command == "dial" && (argc == 4 || argc == 6)) {
+  if (command == "dial" && (argc == 3 || argc == 5)) {
     const auto destination = parse(argv[2]);
-    if (argc == 4) return dial(destination, std::atoi(argv[3]), nullptr, -1);
-    const auto proxy = parse(argv[4]);
-    const int map = bpf_obj_get(argv[5]);
-    if (map < 0) fail(argv[5]);
-    return dial(destination, std::atoi(argv[3]), &proxy, map);
+    if (argc == 3) return dial(destination, nullptr);
+    const Proxy proxy{parse(argv[3]), bpf_obj_get(argv[4])};
+    if (proxy.map < 0) fail(argv[4]);
+    return dial(destination, &proxy);
   }
-  std::fprintf(stderr, "usage: %s serve IP:PORT | dial IP:PORT COUNT [PROXY_IP:PORT CONNECTS_MAP_PIN]\n",
-               argv[0]);
+  std::fprintf(stderr, "usage: %s serve IP:PORT | dial IP:PORT [PROXY_IP:PORT CONNECTS_MAP_PIN]\n", argv[0]);
   return 2;
 }
