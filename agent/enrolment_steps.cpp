@@ -138,7 +138,7 @@ Result<std::vector<Fd>> Enrolment::make_sockets(std::uint32_t pod_id, bool ipv6,
   }
   if (sandbox->mode == Mode::iptables) {
     return make_mesh_sockets(held->netns.get(), ipv6, count,
-                             [&](int fd) { return set_mark(fd, interception_.mark()); });
+                             [&](int fd) { return prepare_marked(fd, interception_.mark()); });
   }
   Datapath* datapath = interception_.datapath();
   if (datapath == nullptr) return make_error(Errc::unsupported, "eBPF is not open");

@@ -8,10 +8,26 @@
 #include <cerrno>
 
 #include "base/io/netns.h"
+#include "bpf/shared/abi.h"
 
 namespace heddle::agent {
+namespace {
 
-Result<> set_mark(int socket, std::uint32_t mark) {
+void set_keepalive(int socket) {
+  const auto set = [socket](int level, int name, int value) {
+    ::setsockopt(socket, level, name, &value, sizeof value);
+  };
+  set(SOL_SOCKET, SO_KEEPALIVE, 1);
+  set(IPPROTO_TCP, TCP_KEEPIDLE, HEDDLE_KEEPALIVE_S);
+  set(IPPROTO_TCP, TCP_KEEPINTVL, HEDDLE_KEEPALIVE_S);
+  // Decides over probes as well, TCP_KEEPCNT would be ignored (tcp(7)).
+  set(IPPROTO_TCP, TCP_USER_TIMEOUT, HEDDLE_USER_TIMEOUT_MS);
+}
+
+}  // namespace
+
+Result<> prepare_marked(int socket, std::uint32_t mark) {
+  set_keepalive(socket);
   if (::setsockopt(socket, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) {
     return make_errno(errno, "cannot mark a mesh socket (needs CAP_NET_ADMIN)");
   }

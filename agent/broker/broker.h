@@ -16,7 +16,8 @@ namespace heddle::agent {
 Result<std::vector<Fd>> make_mesh_sockets(int netns_fd, bool ipv6, std::uint32_t count,
                                           const std::function<Result<>(int)>& tag);
 
-// SO_MARK, how mesh sockets are told apart where nat rules redirect (socket(7)).
-Result<> set_mark(int socket, std::uint32_t mark);
+// Where nat rules redirect: SO_MARK, how mesh sockets are told apart (socket(7)), and keepalive, which the
+// sockops hook sets where there is one.
+Result<> prepare_marked(int socket, std::uint32_t mark);
 
 }  // namespace heddle::agent

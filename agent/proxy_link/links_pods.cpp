@@ -187,6 +187,7 @@ std::optional<OutgoingMessage> ProxyLinks::build_sockets(std::uint64_t link_id, 
   sockets.set_pod_id(pod_id);
   sockets.set_ipv6(ipv6);
   sockets.set_request(request);
+  sockets.set_prepared(true);
   OutgoingMessage out;
   auto made = owner_.sockets(pod_id, ipv6, count);
   if (made) {

@@ -73,10 +73,11 @@ SEC("sk_lookup")
 int heddle_sk_lookup(struct bpf_sk_lookup *ctx)
 {
 	struct heddle_address local = {}, remote = {};
-	struct heddle_pod_ref *to, *from;
+	struct heddle_pod_ref *to, *from = 0;
 	struct heddle_pod *pod = 0;
 	enum heddle_verdict verdict;
 	__u64 cookie = 0;
+	int from_self;
 
 	if (ctx->protocol != IPPROTO_TCP || ctx->ingress_ifindex == LOOPBACK_IFINDEX)
 		return SK_PASS;
@@ -92,8 +93,12 @@ int heddle_sk_lookup(struct bpf_sk_lookup *ctx)
 		count_drop(0, cookie, HEDDLE_V_IN_DROP_UNKNOWN_ADDRESS, &local, &remote);
 		return SK_DROP;
 	}
-	from = pod_ref(remote.ip);
-	verdict = judge_syn(ctx, pod, &local, &remote, from && from->cookie == cookie);
+	from_self = heddle_same_ip(local.ip, remote.ip); /* most: each captured connect comes by here */
+	if (!from_self) {
+		from = pod_ref(remote.ip);
+		from_self = from && from->cookie == cookie;
+	}
+	verdict = judge_syn(ctx, pod, &local, &remote, from_self);
 	if (verdict == HEDDLE_V_IN_DROP_NO_LISTENER || verdict == HEDDLE_V_IN_DROP_SELF) {
 		count_drop(pod->id, cookie, verdict, &local, &remote);
 		return SK_DROP;

@@ -6,32 +6,67 @@
  */
 #include "bpf/hooks/tuple.h"
 
+#define SOL_SOCKET 1
+#define SO_KEEPALIVE 9
+#define SOL_TCP 6
+#define TCP_KEEPIDLE 4
+#define TCP_KEEPINTVL 5
+#define TCP_USER_TIMEOUT 18
+
+/* From here it costs a fraction of what system calls do, and agent and proxy need none for a socket of theirs. */
+static __always_inline void set_keepalive(struct bpf_sock_ops *ctx)
+{
+	int on = 1, seconds = HEDDLE_KEEPALIVE_S, limit = HEDDLE_USER_TIMEOUT_MS;
+
+	bpf_setsockopt(ctx, SOL_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+	bpf_setsockopt(ctx, SOL_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+	bpf_setsockopt(ctx, SOL_TCP, TCP_USER_TIMEOUT, &limit, sizeof(limit));
+	bpf_setsockopt(ctx, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+static __always_inline void count_full(__u64 cookie)
+{
+	struct heddle_pod *pod = bpf_map_lookup_elem(&pods, &cookie);
+
+	if (pod)
+		count(pod->id, HEDDLE_V_TUPLE_MAP_FULL);
+}
+
+static __always_inline void publish_client(struct bpf_sock_ops *ctx, const struct heddle_mesh_socket *mesh)
+{
+	__u64 cookie = bpf_get_netns_cookie(ctx);
+	struct heddle_pod *pod = bpf_map_lookup_elem(&pods, &cookie);
+	struct heddle_address copy = mesh->client;
+	struct heddle_tuple tuple;
+
+	if (!pod || !(pod->flags & HEDDLE_POD_CLIENT_SOURCE))
+		return;
+	tuple_of_connect(ctx, cookie, &tuple);
+	if (bpf_map_update_elem(&clients, &tuple, &copy, BPF_ANY)) /* the app will see the proxy */
+		count(pod->id, HEDDLE_V_TUPLE_MAP_FULL);
+}
+
 static __always_inline void publish(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
-	struct heddle_mesh_socket *mesh = bpf_sk_storage_get(&mesh_sockets, sk, 0, 0);
-	struct heddle_address *what, copy;
-	__u64 cookie = bpf_get_netns_cookie(ctx);
+	const struct heddle_mesh_socket *mesh = bpf_sk_storage_get(&mesh_sockets, sk, 0, 0);
+	const struct heddle_address *original;
+	struct heddle_address copy;
 	struct heddle_tuple tuple;
-	struct heddle_pod *pod;
-	long error;
 
-	if (mesh)
-		what = mesh->has_client ? &mesh->client : 0;
-	else
-		what = bpf_sk_storage_get(&peers, sk, 0, 0);
-	if (!what)
+	if (mesh) {
+		set_keepalive(ctx);
+		if (mesh->has_client)
+			publish_client(ctx, mesh);
 		return;
-	pod = bpf_map_lookup_elem(&pods, &cookie);
-	if (!pod || (mesh && !(pod->flags & HEDDLE_POD_CLIENT_SOURCE)))
+	}
+	original = bpf_sk_storage_get(&peers, sk, 0, 0); /* there is one only if a connect was aimed at the proxy */
+	if (!original)
 		return;
-	copy = *what;
-	tuple_of_connect(ctx, cookie, &tuple);
-	if (mesh)
-		error = bpf_map_update_elem(&clients, &tuple, &copy, BPF_ANY);
-	else
-		error = bpf_map_update_elem(&connects, &tuple, &copy, BPF_ANY);
-	if (error) /* the proxy will find no destination and end the connection: closed, not around it */
-		count(pod->id, HEDDLE_V_TUPLE_MAP_FULL);
+	copy = *original;
+	tuple_of_connect(ctx, bpf_get_netns_cookie(ctx), &tuple);
+	if (bpf_map_update_elem(&connects, &tuple, &copy, BPF_ANY))
+		/* the proxy will find no destination and end the connection: closed, not around it */
+		count_full(tuple.cookie);
 }
 
 static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
@@ -66,13 +101,17 @@ static __always_inline void take_over(struct bpf_sock_ops *ctx, struct bpf_sock 
 SEC("sockops")
 int heddle_sockops(struct bpf_sock_ops *ctx)
 {
-	struct bpf_sock *sk = ctx->sk;
+	__u32 op = ctx->op;
+	struct bpf_sock *sk;
 
+	if (op != BPF_SOCK_OPS_TCP_CONNECT_CB && op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+		return 1; /* most of a connection's events */
+	sk = ctx->sk;
 	if (!sk)
 		return 1;
-	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
+	if (op == BPF_SOCK_OPS_TCP_CONNECT_CB)
 		publish(ctx, sk);
-	else if (ctx->op == BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB)
+	else
 		take_over(ctx, sk);
 	return 1;
 }

@@ -24,6 +24,11 @@
 /* Value: struct heddle_address. The peer address that the app shall see for this connection. */
 #define HEDDLE_SO_CLIENT_ADDRESS 1
 
+/* A connection of the mesh: silent for so long it is probed, as often again, */
+#define HEDDLE_KEEPALIVE_S 10
+/* and given up when bytes or probes have no answer for this long. */
+#define HEDDLE_USER_TIMEOUT_MS 30000
+
 struct heddle_address {
 	__be32 ip[4];
 	__u16 port;

@@ -236,9 +236,11 @@ void AgentLink::handle(AgentSnapshotEnd, std::vector<Fd>&) {
 }
 
 void AgentLink::handle(AgentSockets sockets, std::vector<Fd>& descriptors) {
-  for (const Fd& descriptor : descriptors) {
-    make_nonblocking(descriptor.get());
-    set_keepalive(descriptor.get());
+  if (!sockets.prepared) {  // by an older agent
+    for (const Fd& descriptor : descriptors) {
+      make_nonblocking(descriptor.get());
+      set_keepalive(descriptor.get());
+    }
   }
   const std::size_t asker = sockets.request & ((1u << lane_bits) - 1);
   if (sockets.request != 0 && asker < lanes_.size()) {

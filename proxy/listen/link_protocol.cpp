@@ -157,7 +157,8 @@ Result<AgentMessage> decode_agent_message(std::string_view bytes, std::size_t de
       return AgentMessage(AgentSnapshotEnd{message.snapshot_end().pods()});
     case node::ToProxy::kSockets: {
       const auto& sockets = message.sockets();
-      return AgentMessage(AgentSockets{sockets.pod_id(), sockets.ipv6(), sockets.request(), sockets.error()});
+      return AgentMessage(AgentSockets{sockets.pod_id(), sockets.ipv6(), sockets.request(), sockets.error(),
+                                       sockets.prepared()});
     }
     case node::ToProxy::kCertificate:
       return AgentMessage(decode_certificate(message.certificate()));

@@ -39,6 +39,7 @@ struct AgentSockets {
   bool ipv6 = false;
   std::uint64_t request = 0;
   std::string error;
+  bool prepared = false;  // nothing is left to set on them
 };
 struct AgentCertificate {
   std::string identity;

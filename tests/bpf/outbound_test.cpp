@@ -310,6 +310,29 @@ TEST_F(Outbound, PassesTheMeshsOwnSocketsEvenBelowThePodsCgroup) {
   EXPECT_EQ(count(HEDDLE_V_OUT_MESH_SOCKET), 1u) << counts_text();
 }
 
+TEST_F(Outbound, SetsTheKeepaliveOfTheMeshsOwnSocketsOnly) {
+  const auto option = [](const Fd& socket, int level, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    EXPECT_EQ(::getsockopt(socket.get(), level, name, &value, &size), 0);
+    return value;
+  };
+  for (const bool ipv6 : {false, true}) {
+    const std::string at = ipv6 ? "[fd77::1]:9006" : "10.77.0.1:9006";
+    const Fd server = neighbour_->make(ipv6 ? AF_INET6 : AF_INET);
+    listen_on(server, at);
+    const Fd brokered = mesh_->make(ipv6 ? AF_INET6 : AF_INET);
+    ASSERT_TRUE(datapath_->tag_socket(brokered.get(), pod_.id));
+    ASSERT_EQ(connect_to(brokered, at), 0) << counts_text();
+    EXPECT_EQ(option(brokered, SOL_SOCKET, SO_KEEPALIVE), 1);
+    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPIDLE), HEDDLE_KEEPALIVE_S);
+    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPINTVL), HEDDLE_KEEPALIVE_S);
+    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_USER_TIMEOUT), HEDDLE_USER_TIMEOUT_MS);
+    const Captured apps = capture(app_->make(ipv6 ? AF_INET6 : AF_INET), at);
+    EXPECT_EQ(option(apps.app, SOL_SOCKET, SO_KEEPALIVE), 0) << "an app's socket is its own";
+  }
+}
+
 TEST_F(Outbound, IsRefusedWithoutAListenerAndOpenOnlyByChoice) {
   outbound_.reset();
   inbound_.reset();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/listen/agent_link.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/stat.h>
@@ -244,6 +245,29 @@ TEST_F(AgentLinkTest, GivesSocketsToTheWorkerThatAskedAndSpreadsGifts) {
   message.mutable_sockets()->set_request(0);
   say(message, {one.get(), other.get()});
   ASSERT_TRUE(run_until([&] { return lanes[1].got.size() == 3 && lanes[0].got.size() == 1; }));
+}
+
+TEST_F(AgentLinkTest, PreparesTheSocketsOfAnAgentThatDidNot) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  next(), next();
+  for (const bool prepared : {false, true}) {
+    const std::size_t before = lanes[0].got.size() + lanes[1].got.size();
+    const Fd one(::socket(AF_INET, SOCK_STREAM, 0));
+    node::ToProxy message;
+    message.mutable_sockets()->set_pod_id(1);
+    message.mutable_sockets()->set_prepared(prepared);
+    say(message, {one.get()});
+    ASSERT_TRUE(run_until([&] { return lanes[0].got.size() + lanes[1].got.size() > before; }));
+    // The test's own descriptor is of the same socket.
+    int keepalive = -1;
+    socklen_t size = sizeof keepalive;
+    ASSERT_EQ(::getsockopt(one.get(), SOL_SOCKET, SO_KEEPALIVE, &keepalive, &size), 0);
+    EXPECT_EQ(keepalive, prepared ? 0 : 1);
+    EXPECT_EQ((::fcntl(one.get(), F_GETFL) & O_NONBLOCK) != 0, !prepared);
+  }
 }
 
 TEST_F(AgentLinkTest, PassesCertificatesAndRequestsOn) {
