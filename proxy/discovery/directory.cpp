@@ -81,6 +81,7 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
     d.opaque = resolution->opaque;
     d.labels = resolution->labels;
     d.server_speaks_first = false;
+    d.client_speaks_first = false;
     d.series.clear();
     d.joined.clear();
     d.balancer.update(resolution->endpoints);

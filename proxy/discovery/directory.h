@@ -58,6 +58,9 @@ struct Destination {
   // Learned here: the server spoke first on an earlier connection, so new ones do not wait (cleared on any
   // update).
   bool server_speaks_first = false;
+  // Learned from the last connection of bytes that ended: the client's were the first. Then the server is
+  // dialled when they are there, or when they keep it waiting for a moment (cleared on any update).
+  bool client_speaks_first = false;
   // Series of the latest connections; a few, and none for long: what is not used shall leave the metrics.
   // Cleared on any update, for the labels may have changed.
   std::vector<KnownSeries> series;

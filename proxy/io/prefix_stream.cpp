@@ -39,6 +39,7 @@ class PrefixStream final : public Stream, private StreamEvents {
     return {IoStatus::ok, size};
   }
   IoResult write(std::span<const iovec> data) override { return inner_->write(data); }
+  IoResult write_last(std::span<const iovec> data) override { return inner_->write_last(data); }
   void finish_writes() override { inner_->finish_writes(); }
   void let_go() override { inner_->let_go(); }
   void reset() override {

@@ -22,6 +22,9 @@ struct IoResult {
   IoStatus status = IoStatus::ok;
   std::size_t size = 0;  // bytes moved, with ok
   int error = 0;         // errno, with error (ECONNRESET, EPROTO for a TLS alert, ...)
+  // read(), with ok: nothing but the end follows these bytes. May be false although it does; reading on gives
+  // eof either way.
+  bool last = false;
 };
 
 class StreamEvents {
@@ -53,6 +56,9 @@ class Stream {
   virtual IoResult write(std::span<const iovec> data) = 0;
   // No more writes: FIN, close_notify + FIN, END_STREAM. What write() took is sent first.
   virtual void finish_writes() = 0;
+  // write() of the last bytes: when all of them were taken, finish_writes() is done too, in the same packet
+  // where the stream can do so. Otherwise it was a write().
+  virtual IoResult write_last(std::span<const iovec> data);
   // Ends both directions at once so that the peer sees an error (RST, RST_STREAM). Only destruction may
   // follow.
   virtual void reset() = 0;

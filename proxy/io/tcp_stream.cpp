@@ -9,10 +9,12 @@
 #include <cerrno>
 #include <utility>
 
+#include "bpf/shared/abi.h"
+
 namespace heddle::proxy {
 namespace {
 
-constexpr std::uint32_t watched = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+constexpr std::uint32_t watched = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 
 void set_option(int socket, int level, int name, int value) {
   ::setsockopt(socket, level, name, &value, sizeof value);
@@ -27,10 +29,10 @@ void set_connection_options(int socket) {
 
 void set_keepalive(int socket) {
   set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, 10);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, 10);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, HEDDLE_KEEPALIVE_S);
+  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, HEDDLE_KEEPALIVE_S);
   // Decides over probes as well, TCP_KEEPCNT would be ignored (tcp(7)).
-  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, 30'000);
+  set_option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT, HEDDLE_USER_TIMEOUT_MS);
 }
 
 void hold_handshake_ack(int socket) {
@@ -43,8 +45,13 @@ void set_reset_on_close(int socket) {
 }
 
 TcpStream::TcpStream(Loop& loop, Fd socket, bool connecting)
-    : loop_(loop), socket_(std::move(socket)), want_write_(connecting), ack_held_(connecting) {
-  if (auto added = loop_.add(socket_.get(), watched, *this); !added) {
+    : loop_(loop),
+      socket_(std::move(socket)),
+      want_write_(connecting),
+      watches_writing_(connecting),
+      ack_held_(connecting) {
+  const std::uint32_t events = connecting ? watched | EPOLLOUT : watched;
+  if (auto added = loop_.add(socket_.get(), events, *this); !added) {
     error_ = write_error_ = added.error().code.value();
   }
 }
@@ -67,8 +74,11 @@ IoResult TcpStream::read(std::span<std::byte> into) {
   if (got > 0) {
     // A short read emptied the socket, and whatever arrives later rings again (epoll(7)); only an end already
     // announced, or urgent data, may hide behind it.
-    drained_ = static_cast<std::size_t>(got) < into.size() && !peer_closing_ && !urgent_;
-    return {IoStatus::ok, static_cast<std::size_t>(got)};
+    const bool emptied = static_cast<std::size_t>(got) < into.size() && !urgent_;
+    drained_ = emptied && !peer_closing_;
+    // The peer's end had arrived before this read, behind all of its bytes.
+    read_ended_ = emptied && peer_finished_;
+    return {IoStatus::ok, static_cast<std::size_t>(got), 0, read_ended_};
   }
   if (got == 0) {
     if (into.empty()) return {IoStatus::ok};
@@ -83,13 +93,10 @@ IoResult TcpStream::read(std::span<std::byte> into) {
   return {IoStatus::error, 0, error_};
 }
 
-IoResult TcpStream::write(std::span<const iovec> data) {
+IoResult TcpStream::send(std::span<const iovec> data, int flags) {
   if (write_error_ != 0) return {IoStatus::error, 0, write_error_};
   if (write_ended_) return {IoStatus::error, 0, EPIPE};
-  if (write_blocked_) {
-    want_write_ = true;
-    return {IoStatus::would_block};
-  }
+  if (write_blocked_) return wait_until_writable();
   std::size_t wanted = 0;
   for (const iovec& part : data) wanted += part.iov_len;
   msghdr message{};
@@ -97,7 +104,7 @@ IoResult TcpStream::write(std::span<const iovec> data) {
   message.msg_iovlen = data.size() < 1024 ? data.size() : 1024;  // IOV_MAX
   ssize_t sent = 0;
   do {
-    sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL);
+    sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | flags);
   } while (sent < 0 && errno == EINTR);
   if (sent >= 0) {
     ack_held_ = false;
@@ -105,12 +112,31 @@ IoResult TcpStream::write(std::span<const iovec> data) {
     write_blocked_ = static_cast<std::size_t>(sent) < wanted && data.size() <= 1024;
     return {IoStatus::ok, static_cast<std::size_t>(sent)};
   }
-  if (errno == EAGAIN) {
-    write_blocked_ = want_write_ = true;
-    return {IoStatus::would_block};
-  }
+  if (errno == EAGAIN) return wait_until_writable();
   write_error_ = errno;
   return {IoStatus::error, 0, write_error_};
+}
+
+// Most sockets never have to wait; those that watched for it would be reported whenever anything happens to
+// them. Asking epoll tells at once what is true already, so no edge is missed.
+IoResult TcpStream::wait_until_writable() {
+  write_blocked_ = want_write_ = true;
+  if (!std::exchange(watches_writing_, true)) {
+    if (auto asked = loop_.modify(socket_.get(), watched | EPOLLOUT, *this); !asked) {
+      write_error_ = asked.error().code.value();
+      return {IoStatus::error, 0, write_error_};
+    }
+  }
+  return {IoStatus::would_block};
+}
+
+// Held back until the FIN joins them (MSG_MORE): one packet and one wake-up of the peer less.
+IoResult TcpStream::write_last(std::span<const iovec> data) {
+  std::size_t wanted = 0;
+  for (const iovec& part : data) wanted += part.iov_len;
+  const IoResult sent = send(data, MSG_MORE);
+  if (sent.status == IoStatus::ok && sent.size == wanted) finish_writes();
+  return sent;
 }
 
 void TcpStream::finish_writes() {
@@ -139,6 +165,7 @@ void TcpStream::on_io(std::uint32_t events) {
   gone_ = &gone;
   if ((events & EPOLLPRI) != 0) urgent_ = true;
   if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) peer_closing_ = true;
+  if ((events & (EPOLLRDHUP | EPOLLERR)) == EPOLLRDHUP) peer_finished_ = true;
   if ((events & (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) {
     drained_ = false;
     if (events_ != nullptr) events_->on_readable();

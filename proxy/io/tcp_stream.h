@@ -18,7 +18,8 @@ class TcpStream final : public Stream, private IoHandler {
   ~TcpStream() override;
 
   IoResult read(std::span<std::byte> into) override;
-  IoResult write(std::span<const iovec> data) override;
+  IoResult write(std::span<const iovec> data) override { return send(data, 0); }
+  IoResult write_last(std::span<const iovec> data) override;
   void finish_writes() override;
   void reset() override;
   void let_go() override { read_ended_ = true; }
@@ -32,6 +33,8 @@ class TcpStream final : public Stream, private IoHandler {
 
  private:
   void on_io(std::uint32_t events) override;
+  IoResult send(std::span<const iovec> data, int flags);
+  IoResult wait_until_writable();
   void send_held_ack();
 
   Loop& loop_;
@@ -40,9 +43,13 @@ class TcpStream final : public Stream, private IoHandler {
   int error_ = 0;         // of reading
   int write_error_ = 0;   // apart: after EPIPE the peer's last bytes can still be read
   bool want_write_ = false;
+  bool watches_writing_ = false;
   bool write_blocked_ = false;  // a short write: wait for the edge, spare the system call
-  bool drained_ = false;        // a short read: the same
+  // A short read, or none before the first event: the same. epoll tells of what was there before it was
+  // asked.
+  bool drained_ = true;
   bool peer_closing_ = false;   // RDHUP or HUP seen: the end may already be behind the bytes
+  bool peer_finished_ = false;  // RDHUP seen and no error: the end is behind the bytes
   bool urgent_ = false;         // urgent data makes reads short without the socket being empty
   bool ack_held_ = false;       // connecting: see hold_handshake_ack()
   bool read_ended_ = false;
@@ -53,7 +60,7 @@ class TcpStream final : public Stream, private IoHandler {
 // probes. Accepted sockets inherit them from their listener (they are copied with the socket), so listeners
 // get them once.
 void set_connection_options(int socket);
-// The same for a brokered socket, which comes without delay already.
+// The same for a brokered socket of an agent that left it to the proxy; it comes without delay already.
 void set_keepalive(int socket);
 
 // Before connect(2): the handshake's last ACK waits for the first bytes and travels with them (TCP_QUICKACK,

@@ -61,7 +61,11 @@ class OutboundPipeline final : public Pipeline {
     if (state == Destination::State::not_found || state == Destination::State::pending) {
       return refuse(destination_->unavailable ? "discovery" : "not_found");
     }
-    if (destination_->opaque || destination_->server_speaks_first) return go_opaque();
+    if (destination_->server_speaks_first) return go_opaque();
+    if (destination_->opaque) {
+      if (destination_->client_speaks_first) return await_bytes(worker_.settings.first_word_wait);
+      return go_opaque();
+    }
     if (destination_->declared) {
       protocol_ = *destination_->declared;
       return client_spoke({protocol_, {}});
@@ -80,6 +84,7 @@ class OutboundPipeline final : public Pipeline {
   }
 
   void server_spoke() override { destination_->server_speaks_first = true; }
+  void bytes_ended(bool client_was_first) override { destination_->client_speaks_first = client_was_first; }
 
   std::unique_ptr<Opening> open_upstream(OpenDone done) override {
     return open_route(worker_, pod, client_address_, destination_, std::move(done));

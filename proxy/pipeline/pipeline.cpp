@@ -50,6 +50,11 @@ void Pipeline::listen(std::chrono::milliseconds early_dial) {
   if (state_ == State::listening) timer_->arm(early_dial);
 }
 
+void Pipeline::await_bytes(std::chrono::milliseconds patience) {
+  opaque_ = true;
+  listen(patience);
+}
+
 void Pipeline::on_readable() {
   if (state_ == State::listening) hear_client();
 }
@@ -74,6 +79,10 @@ void Pipeline::hear_client() {
 bool Pipeline::judge(std::span<const std::byte> bytes, bool ended) {
   // Kept: whoever takes over gets it back.
   heard_.insert(heard_.end(), bytes.begin(), bytes.end());
+  if (opaque_) {
+    go_opaque();
+    return true;
+  }
   const auto detected = detect(heard_, ended);
   if (!detected) return false;
   timer_.reset();
@@ -87,6 +96,7 @@ bool Pipeline::judge(std::span<const std::byte> bytes, bool ended) {
 // The timer while listening: first it opens the upstream, then it ends the wait.
 void Pipeline::silence() {
   if (state_ != State::listening) return;
+  if (opaque_) return go_opaque();
   const auto now = worker_.loop.now();
   if (now >= deadline_) {
     state_ = State::idle;
@@ -209,6 +219,7 @@ void Pipeline::relay() {
 }
 
 void Pipeline::ended(const RelayEnd& end) {
+  if (end.from_client + end.to_client > 0) bytes_ended(end.client_first);
   if (worker_.telemetry && worker_.telemetry->recording()) {
     TrafficRecord record = describe();
     record.pod = pod;

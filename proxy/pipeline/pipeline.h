@@ -39,6 +39,8 @@ class Pipeline : public Connection, private StreamEvents {
   // Nobody spoke for `detect_timeout`.
   virtual void nobody_spoke() { go_opaque(); }
   virtual void server_spoke() {}
+  // A relayed connection ended: whose bytes were the first. Not called when there were none.
+  virtual void bytes_ended(bool client_was_first) { static_cast<void>(client_was_first); }
   // May the upstream be opened while nothing is known of the client?
   virtual bool may_open_early() const { return true; }
   // The server's first word is not passed on before this age of the connection: the client may still begin
@@ -61,6 +63,9 @@ class Pipeline : public Connection, private StreamEvents {
   void listen(std::chrono::milliseconds early_dial);
   // It is bytes: opens the upstream unless it is open, then relays.
   void go_opaque();
+  // It is bytes, and the client is expected to have the first: go_opaque() when they are there or after
+  // `patience`. They then travel with the handshake's last ACK, and the server wakes up once for both.
+  void await_bytes(std::chrono::milliseconds patience);
   // The client's stream with what was read of it in front; the caller hands it on and leaves.
   std::unique_ptr<Stream> hand_over_client();
   // Replaces the client's stream (TLS ended); nothing of it was read yet.
@@ -113,6 +118,7 @@ class Pipeline : public Connection, private StreamEvents {
   Loop::Clock::time_point deadline_{};  // of hearing anybody
   State state_ = State::idle;
   bool early_failed_ = false;
+  bool opaque_ = false;  // listening for bytes, whatever they are
 };
 
 }  // namespace heddle::proxy

@@ -36,8 +36,8 @@ Relay::~Relay() {
 }
 
 void Relay::start(std::span<const std::byte> from_client, std::span<const std::byte> from_upstream) {
-  if (!from_client.empty()) keep_rest(upward, from_client);
-  if (!over_ && !from_upstream.empty()) keep_rest(downward, from_upstream);
+  if (!from_client.empty()) forward(upward, from_client, false);
+  if (!over_ && !from_upstream.empty()) forward(downward, from_upstream, false);
   pump(upward);
   pump(downward);
 }
@@ -103,9 +103,15 @@ bool Relay::copy_once(Way way, std::size_t& budget) {
       break;
   }
   budget -= got.size;
-  const auto bytes = std::span<const std::byte>(room).first(got.size);
+  return forward(way, std::span<const std::byte>(room).first(got.size), got.last);
+}
+
+// Writes; what is not taken is kept. True when more may be read and written.
+bool Relay::forward(Way way, std::span<const std::byte> bytes, bool last) {
+  directions_[way].ended = last;
   const iovec data = to_iovec(bytes);
-  const IoResult written = sink(way).stream->write({&data, 1});
+  Stream& to = *sink(way).stream;
+  const IoResult written = last ? to.write_last({&data, 1}) : to.write({&data, 1});
   std::size_t taken = 0;
   if (written.status == IoStatus::ok) {
     taken = written.size;
@@ -114,8 +120,9 @@ bool Relay::copy_once(Way way, std::size_t& budget) {
     fail(way == upward ? "upstream reset" : "client reset");
     return false;
   }
-  if (taken == bytes.size()) return true;
-  return keep_rest(way, bytes.subspan(taken));
+  if (taken < bytes.size()) return keep_rest(way, bytes.subspan(taken));
+  if (last) end_passed_on(way);
+  return !last;
 }
 
 // Keeps what was not written and asks for the edge; true when it went out after all.
@@ -142,6 +149,7 @@ std::size_t Relay::read_size() const {
 }
 
 void Relay::count(Way way, std::size_t bytes) {
+  if (directions_[upward].moved + directions_[downward].moved == 0) client_first_ = way == upward;
   directions_[way].moved += bytes;
   TcpSeries* client = options_.client_series.get();
   TcpSeries* upstream = options_.upstream_series.get();
@@ -150,9 +158,12 @@ void Relay::count(Way way, std::size_t bytes) {
 }
 
 void Relay::pass_end_on(Way way) {
-  Direction& direction = directions_[way];
-  direction.finished = true;
   sink(way).stream->finish_writes();
+  end_passed_on(way);
+}
+
+void Relay::end_passed_on(Way way) {
+  directions_[way].finished = true;
   if (directions_[upward].finished && directions_[downward].finished) {
     finish("");
     return;
@@ -184,7 +195,7 @@ void Relay::finish(const char* error) {
   over_ = true;
   for (Side& side : sides_) side.stream->set_events(nullptr);
   for (Direction& direction : directions_) release_rest(direction);
-  if (done_) done_({directions_[upward].moved, directions_[downward].moved, error});
+  if (done_) done_({directions_[upward].moved, directions_[downward].moved, client_first_, error});
 }
 
 }  // namespace heddle::proxy

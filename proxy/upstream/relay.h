@@ -20,6 +20,7 @@ struct Worker;
 struct RelayEnd {
   std::uint64_t from_client = 0;  // bytes that reached the upstream
   std::uint64_t to_client = 0;
+  bool client_first = false;  // the client's bytes were the first to be passed on
   const char* error = "";  // empty: both sides finished in order. Else "client reset", "upstream reset", ...
 };
 
@@ -80,11 +81,13 @@ class Relay {
   void pump(Way way);
   bool flush_rest(Way way);
   bool copy_once(Way way, std::size_t& budget);
+  bool forward(Way way, std::span<const std::byte> bytes, bool last);
   bool keep_rest(Way way, std::span<const std::byte> bytes);
   void release_rest(Direction& direction);
   std::size_t read_size() const;
   void count(Way way, std::size_t bytes);
   void pass_end_on(Way way);
+  void end_passed_on(Way way);
   void fail(const char* error);
   void check_half_closed();
   void finish(const char* error);
@@ -96,6 +99,7 @@ class Relay {
   std::array<Direction, 2> directions_;  // upward, downward
   std::unique_ptr<Timer> half_closed_timer_;
   std::uint64_t moved_at_last_check_ = 0;
+  bool client_first_ = false;
   std::shared_ptr<Relay*> self_;  // for deferred turns, made by the first
   bool over_ = false;
 };

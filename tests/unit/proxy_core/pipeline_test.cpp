@@ -77,6 +77,7 @@ struct PipelineTest : testing::Test {
     rig.run_until([&] { return (got += read_all(socket)).size() >= wanted.size(); }, std::chrono::seconds(3));
     EXPECT_EQ(got, wanted);
   }
+  void exchange(bool client_first);
   bool idle() {
     return rig.run_until([&] { return rig.worker.connections->size() == 0; });
   }
@@ -112,6 +113,59 @@ TEST_F(PipelineTest, DoesNotKeepTheServersOfSilentClientsWaiting) {
     expect(client.get(), "220 hello\r\n");
   }
   EXPECT_LT(Loop::Clock::now() - began, std::chrono::seconds(1));
+}
+
+// One connection of bytes to a server that is declared opaque, `first` sent by who is named.
+void PipelineTest::exchange(bool client_first) {
+  const Fd client = outbound(server.address);
+  const Fd app = client_first ? Fd() : accepted(server);
+  if (client_first) send(client.get(), "question");
+  const Fd late = client_first ? accepted(server) : Fd();
+  const int at = client_first ? late.get() : app.get();
+  if (client_first) expect(at, "question");
+  send(at, "word");
+  expect(client.get(), "word");
+  ::shutdown(client.get(), SHUT_WR);
+  ::shutdown(at, SHUT_WR);
+  ASSERT_TRUE(idle());
+}
+
+TEST_F(PipelineTest, DialsForTheFirstBytesWhereTheClientSpeaksFirst) {
+  rig.settings.first_word_wait = std::chrono::minutes(10);
+  const DestinationRef known = rig.directory->lookup(*pod, server.address);
+  known->opaque = true;
+  exchange(true);
+  EXPECT_TRUE(known->client_speaks_first);
+  const Fd client = outbound(server.address);
+  EXPECT_FALSE(
+      rig.run_until([&] { return static_cast<bool>(server.accept()); }, std::chrono::milliseconds(50)))
+      << "dialled before there was anything to send";
+  send(client.get(), "question");
+  const Fd app = accepted(server);
+  ASSERT_TRUE(app);
+  // They came along with the handshake's last ACK: the server finds them as soon as it can accept.
+  EXPECT_EQ(read_all(app.get()), "question");
+}
+
+TEST_F(PipelineTest, DialsForASilentClientAllTheSameAndLearnsThatTheServerSpeaksFirst) {
+  const DestinationRef known = rig.directory->lookup(*pod, server.address);
+  known->opaque = true;
+  exchange(true);
+  ASSERT_TRUE(known->client_speaks_first);
+  exchange(false);
+  EXPECT_FALSE(known->client_speaks_first);
+}
+
+TEST_F(PipelineTest, EndsAnUndialledConnectionWithItsClient) {
+  const DestinationRef known = rig.directory->lookup(*pod, server.address);
+  known->opaque = true;
+  known->client_speaks_first = true;
+  rig.settings.first_word_wait = std::chrono::minutes(10);
+  Fd client = outbound(server.address);
+  set_reset_on_close(client.get());
+  client.reset();
+  EXPECT_TRUE(idle());
+  EXPECT_FALSE(server.accept());
 }
 
 TEST_F(PipelineTest, CountsEveryConnectionOnTheSeriesFoundForTheFirst) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -90,6 +91,96 @@ TEST(TcpStream, SeesAnEndThatCameTogetherWithTheBytes) {
   ASSERT_TRUE(run_until(loop, [&] { return reader.ended; }));
   EXPECT_EQ(reader.got, "bye");
   EXPECT_EQ(reader.end.status, IoStatus::eof);
+}
+
+TEST(TcpStream, SaysOfTheLastBytesThatNothingFollows) {
+  Loop loop;
+  test::TcpPair pair;
+  ASSERT_EQ(::send(pair.client.get(), "bye", 3, 0), 3);
+  ::shutdown(pair.client.get(), SHUT_WR);
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Recorder events;
+  bool told = false;
+  events.readable = [&] { told = true; };
+  stream->set_events(&events);
+  ASSERT_TRUE(run_until(loop, [&] { return told; }));
+  std::array<std::byte, 2> some;
+  const IoResult first = stream->read(some);
+  EXPECT_EQ(first.size, 2u);
+  EXPECT_FALSE(first.last) << "the buffer was full: there may be more";
+  const IoResult rest = stream->read(some);
+  EXPECT_EQ(rest.size, 1u);
+  EXPECT_TRUE(rest.last);
+  EXPECT_EQ(stream->read(some).status, IoStatus::eof);
+}
+
+TEST(TcpStream, DoesNotTakeAResetForAnEnd) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  ASSERT_EQ(::send(pair.client.get(), "bye", 3, 0), 3);
+  set_reset_on_close(pair.client.get());
+  pair.client.reset();
+  Recorder events;
+  bool told = false;
+  events.readable = [&] { told = true; };
+  stream->set_events(&events);
+  ASSERT_TRUE(run_until(loop, [&] { return told; }));
+  std::array<std::byte, 10> buffer;
+  IoResult got = stream->read(buffer);
+  EXPECT_FALSE(got.last);
+  if (got.status == IoStatus::ok) got = stream->read(buffer);
+  EXPECT_EQ(got.status, IoStatus::error);
+}
+
+std::uint32_t segments_received(int socket) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  EXPECT_EQ(::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size), 0);
+  return info.tcpi_segs_in;
+}
+
+TEST(TcpStream, SendsTheLastBytesAndTheEndInOnePacket) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  const std::uint32_t before = segments_received(pair.client.get());
+  const iovec bytes = vec("bye");
+  ASSERT_EQ(stream->write_last({&bytes, 1}).size, 3u);
+  char buffer[10];
+  ASSERT_EQ(::recv(pair.client.get(), buffer, sizeof buffer, MSG_WAITALL), 3);
+  EXPECT_EQ(::recv(pair.client.get(), buffer, sizeof buffer, 0), 0);
+  EXPECT_EQ(segments_received(pair.client.get()) - before, 1u);
+  const iovec more = vec("x");
+  EXPECT_EQ(stream->write({&more, 1}).status, IoStatus::error);
+}
+
+TEST(TcpStream, KeepsItsEndBackWhenNotAllOfTheLastBytesWereTaken) {
+  Loop loop;
+  test::TcpPair pair;
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  const std::string many(64 * 1024 * 1024, 'x');
+  const iovec bytes = vec(many);
+  const IoResult some = stream->write_last({&bytes, 1});
+  ASSERT_EQ(some.status, IoStatus::ok);
+  ASSERT_LT(some.size, many.size());
+  std::string got(some.size, 0);
+  ASSERT_EQ(::recv(pair.client.get(), got.data(), got.size(), MSG_WAITALL), static_cast<ssize_t>(got.size()));
+  // Neither ended nor stuck: what is written now arrives.
+  Recorder events;
+  bool told = false;
+  events.writable = [&] { told = true; };
+  stream->set_events(&events);
+  const iovec rest = vec("end");
+  IoResult written = stream->write_last({&rest, 1});
+  if (written.status == IoStatus::would_block) {
+    ASSERT_TRUE(run_until(loop, [&] { return told; }));
+    written = stream->write_last({&rest, 1});
+  }
+  ASSERT_EQ(written.size, 3u);
+  char buffer[10];
+  EXPECT_EQ(::recv(pair.client.get(), buffer, sizeof buffer, MSG_WAITALL), 3);
+  EXPECT_EQ(::recv(pair.client.get(), buffer, sizeof buffer, 0), 0);
 }
 
 TEST(TcpStream, ReadsPastUrgentData) {
