@@ -2,6 +2,7 @@
 // Linkerd's proxy as the server that a pod of ours dials, on both of its wires.
 #include <openssl/ssl.h>
 
+#include "tests/integration/linkerd/broken_tls.h"
 #include "tests/integration/linkerd/h2_peer.h"
 #include "tests/integration/linkerd/header_bytes.h"
 #include "tests/integration/linkerd/mesh_lab.h"
@@ -358,35 +359,6 @@ TEST_F(LinkerdServer, MayFailInItsHandshakeWhileAnotherEndpointServes) {
     EXPECT_GT(hung_up, 0);
   }
 }
-
-// A TLS whose connections cannot be written to, as when the peer resets right after its handshake.
-class BrokenTls final : public tls::Endpoint {
- public:
-  explicit BrokenTls(Loop& loop) : loop_(loop) {}
-  struct Broken final : Stream {
-    IoResult read(std::span<std::byte>) override { return {IoStatus::would_block}; }
-    IoResult write(std::span<const iovec>) override { return {IoStatus::error, 0, ECONNRESET}; }
-    void finish_writes() override {}
-    void reset() override {}
-    std::size_t buffered() const override { return 0; }
-  };
-  std::unique_ptr<tls::Handshake> connect(std::unique_ptr<Stream>, PodRef, std::string expected, std::string,
-                                          std::vector<std::string>, std::chrono::milliseconds,
-                                          tls::Done done) override {
-    loop_.defer([expected, done] {
-      done(tls::Established{std::make_unique<Broken>(), {expected, tls::alpn_transport, {}}});
-    });
-    return std::make_unique<tls::Handshake>();
-  }
-  std::unique_ptr<tls::Handshake> accept(std::unique_ptr<Stream>, PodRef, std::vector<std::string>,
-                                         std::chrono::milliseconds, tls::Done) override {
-    return nullptr;
-  }
-  bool certified(const Pod&) const override { return true; }
-
- private:
-  Loop& loop_;
-};
 
 TEST_F(LinkerdServer, MayResetBeforeTheHeaderWithoutKeepingTheClientWaiting) {
   lab_.run([&] { lab_.worker().tls = std::make_unique<BrokenTls>(lab_.worker().loop); });
