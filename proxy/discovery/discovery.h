@@ -35,8 +35,8 @@ class Discovery {
     std::chrono::milliseconds max_backoff{10'000};
     std::chrono::milliseconds not_found_retry{30'000};  // ask again for what control did not know
     std::chrono::milliseconds idle{60'000};             // entries unused for so long are forgotten
-    // Per worker; beyond it the address that was dialled the longest time ago gives way, and when connections use
-    // them all, new ones are refused.
+    // Per worker; beyond it the address that was dialled the longest time ago gives way, and when connections
+    // use them all, new ones are refused.
     std::size_t max_entries = 10'000;
   };
   // Starts the thread; connects lazily. Errors: unreadable trust anchors. `telemetry` (may be null) is used

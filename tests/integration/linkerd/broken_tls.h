@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "proxy/tls/tls.h"
 #include "proxy/io/loop.h"
+#include "proxy/tls/tls.h"
 
 namespace heddle::proxy::test {
 

@@ -33,15 +33,24 @@ std::string get(std::uint32_t stream) {
 
 class RawPeer : public ::testing::Test, public TunnelHandler {
  protected:
-  RawPeer() {
+  explicit RawPeer(const H2Settings& settings = mesh_settings()) {
     auto [ours, theirs] = make_pipe(loop_.loop);
     peer_ = std::make_unique<Talker>(std::move(theirs));
-    server_ = make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, mesh_settings(), this);
+    server_ = make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, settings, this);
     peer_->say(preface);
     peer_->say(empty_settings);
   }
   std::string check_tunnel(std::string_view, std::string_view) override { return {}; }
   void open_tunnel(std::string_view, std::unique_ptr<Stream> stream) override { tunnel_ = std::move(stream); }
+
+  // So many requests, each taken back at once.
+  void open_and_reset(int count) {
+    std::uint32_t stream = 1;
+    std::string resets;
+    for (int i = 0; i < count; ++i, stream += 2)
+      resets += get(stream) + frame(NGHTTP2_RST_STREAM, 0, stream, std::string_view("\0\0\0\x8", 4));
+    peer_->say(resets);
+  }
 
   TestLoop loop_{{std::chrono::milliseconds(0), std::chrono::milliseconds(0), std::chrono::milliseconds(5)}};
   Answerer answerer_;
@@ -98,11 +107,19 @@ TEST_F(RawPeer, FloodsOfSettingsEndTheConnection) {
 }
 
 TEST_F(RawPeer, FloodsOfResetsEndTheConnection) {
-  std::uint32_t stream = 1;
-  std::string resets;
-  for (int i = 0; i < 5000; ++i, stream += 2)
-    resets += get(stream) + frame(NGHTTP2_RST_STREAM, 0, stream, std::string_view("\0\0\0\x8", 4));
-  peer_->say(resets);
+  open_and_reset(60'000);
+  EXPECT_TRUE(loop_.until([&] { return peer_->ended || peer_->error != 0; }));
+  EXPECT_LT(answerer_.started, 50'000);
+}
+
+// An app's client, where far fewer are honest.
+class RawClient : public RawPeer {
+ protected:
+  RawClient() : RawPeer(H2Settings()) {}
+};
+
+TEST_F(RawClient, FloodsOfResetsEndTheConnectionEarly) {
+  open_and_reset(5000);
   EXPECT_TRUE(loop_.until([&] { return peer_->ended || peer_->error != 0; }));
   EXPECT_LT(answerer_.started, 4000);
 }
