@@ -176,7 +176,8 @@ std::unique_ptr<Loop::Handle> Loop::watch(int fd, Ready ready, std::function<voi
   return std::make_unique<WatchHandle>(std::move(state));
 }
 
-std::unique_ptr<Loop::Handle> Loop::on_signals(std::vector<int> signals, std::function<void(int)> callback) {
+std::unique_ptr<Loop::Handle> Loop::on_signals(const std::vector<int>& signals,
+                                               std::function<void(int)> callback) {
   auto state = std::make_shared<SignalState>(impl_->context, std::move(callback));
   for (const int signal : signals) state->set.add(signal);
   wait(state);

@@ -41,7 +41,7 @@ class Loop {
   // Level-triggered: calls again as long as the descriptor stays ready. The descriptor must outlive the
   // handle and stays the caller's.
   [[nodiscard]] std::unique_ptr<Handle> watch(int fd, Ready ready, std::function<void()> callback);
-  [[nodiscard]] std::unique_ptr<Handle> on_signals(std::vector<int> signals,
+  [[nodiscard]] std::unique_ptr<Handle> on_signals(const std::vector<int>& signals,
                                                    std::function<void(int)> callback);
   // `work` on the background thread, one at a time and in order; then `done` on the loop.
   void background(std::function<void()> work, std::function<void()> done);

@@ -64,8 +64,9 @@ void Reconciler::run(const std::string& sandbox) {
   }
   state.running = true;
   const Step step = steps.front();
-  effects_.perform(sandbox, step, goal,
-                   [this, sandbox, step, goal](Result<> result) { finished(sandbox, step, goal, result); });
+  effects_.perform(sandbox, step, goal, [this, sandbox, step, goal](const Result<>& result) {
+    finished(sandbox, step, goal, result);
+  });
 }
 
 void Reconciler::finished(const std::string& sandbox, Step step, const Goal& goal, const Result<>& result) {
@@ -92,7 +93,7 @@ void Reconciler::finished(const std::string& sandbox, Step step, const Goal& goa
   settle(sandbox, state.undoing ? Result<>(state.cause) : Result<>(result.error()));
 }
 
-void Reconciler::settle(const std::string& sandbox, Result<> result) {
+void Reconciler::settle(const std::string& sandbox, const Result<>& result) {
   const auto found = sandboxes_.find(sandbox);
   if (found == sandboxes_.end()) return;
   State& state = found->second;

@@ -64,7 +64,7 @@ class Reconciler {
 
   void run(const std::string& sandbox);
   void finished(const std::string& sandbox, Step step, const Goal& goal, const Result<>& result);
-  void settle(const std::string& sandbox, Result<> result);
+  void settle(const std::string& sandbox, const Result<>& result);
 
   Effects& effects_;
   std::unordered_map<std::string, State> sandboxes_;

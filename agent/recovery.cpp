@@ -179,7 +179,7 @@ void Enrolment::verify_recovered(Sandbox& sandbox) {
 
 void Enrolment::finish_recovery(std::function<void()> done) {
   auto left = std::make_shared<std::size_t>(1);
-  const auto one_done = [this, left, done = std::move(done)] {
+  const auto one_done = [left, done = std::move(done)] {
     if (--*left > 0) return;
     done();
   };

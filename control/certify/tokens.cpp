@@ -38,13 +38,13 @@ std::array<unsigned char, SHA256_DIGEST_LENGTH> digest(std::string_view text) {
 }  // namespace
 
 Result<std::string> NodeTokens::check(std::string_view token) const {
-  const Error refused =
+  Error refused =
       make_error(Errc::permission_denied,
                  "unknown node or wrong token: the agent's --token-file must hold NODE:SECRET, and "
                  "--node-tokens here NODE.token with the same SECRET");
   const auto colon = token.find(':');
   if (folder_.empty() || token.size() > largest_token || colon == std::string_view::npos) return refused;
-  const std::string node(token.substr(0, colon));
+  std::string node(token.substr(0, colon));
   const std::string_view secret = trimmed(token.substr(colon + 1));
   if (!is_node_name(node)) return refused;
   const auto content = read_file(folder_ + "/" + node + ".token", largest_token);

@@ -19,8 +19,8 @@ class Rejected final : public grpc::ServerWriteReactor<Message> {
   void OnDone() override { delete this; }
 };
 
-grpc::Status invalid(std::string why) {
-  return {grpc::StatusCode::INVALID_ARGUMENT, std::move(why)};
+grpc::Status invalid(const std::string& why) {
+  return {grpc::StatusCode::INVALID_ARGUMENT, why};
 }
 
 class DestinationService final : public destination_api::Destination::CallbackService {

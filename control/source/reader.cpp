@@ -37,7 +37,7 @@ void Reader::enter(const Value& object, std::string_view kind) {
   object_ += " " + (ns.empty() ? "" : ns + "/") + text(metadata, "name");
 }
 
-void Reader::fail(const Value& where, std::string why) {
+void Reader::fail(const Value& where, const std::string& why) {
   if (error_) return;
   std::string detail = std::to_string(where.line) + ": ";
   if (!object_.empty()) detail += object_ + ": ";

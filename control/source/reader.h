@@ -22,7 +22,7 @@ class Reader {
   Result<> result() const;
   // Names the object for errors to come.
   void enter(const Value& object, std::string_view kind);
-  void fail(const Value& where, std::string why);
+  void fail(const Value& where, const std::string& why);
 
   Meta meta(const Value& object, bool namespaced);
   std::string text(const Value* map, std::string_view key);

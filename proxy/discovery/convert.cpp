@@ -17,11 +17,9 @@ std::optional<SocketAddress> address(const net::TcpAddress& from) {
     to.ip = IpAddress::v4(from.ip().ipv4());
   } else if (from.ip().has_ipv6()) {
     std::array<std::uint8_t, 16> bytes{};
-    for (int i = 0; i < 8; ++i) {
-      bytes[static_cast<std::size_t>(i)] =
-          static_cast<std::uint8_t>(from.ip().ipv6().first() >> (56 - 8 * i));
-      bytes[static_cast<std::size_t>(i + 8)] =
-          static_cast<std::uint8_t>(from.ip().ipv6().last() >> (56 - 8 * i));
+    for (std::size_t i = 0; i < 8; ++i) {
+      bytes[i] = static_cast<std::uint8_t>(from.ip().ipv6().first() >> (56 - 8 * i));
+      bytes[i + 8] = static_cast<std::uint8_t>(from.ip().ipv6().last() >> (56 - 8 * i));
     }
     to.ip = IpAddress(bytes);
   } else {
@@ -39,6 +37,8 @@ std::optional<EndpointInfo> endpoint(const api::WeightedAddr& from) {
     const auto& tls = from.tls_identity();
     to.identity =
         tls.has_uri_like_identity() ? tls.uri_like_identity().uri() : tls.dns_like_identity().name();
+    // Meshed, but as whom? No certificate has this name, so that nothing goes out in plaintext instead.
+    if (to.identity.empty()) to.identity = "unnamed.invalid";
     to.server_name = tls.has_server_name() ? tls.server_name().name() : to.identity;
   }
   if (from.protocol_hint().has_h2()) to.hint = ProtocolHint::h2;

@@ -47,6 +47,17 @@ TEST(Convert, TakesUriIdentitiesAndIpv6) {
   EXPECT_EQ(got.added[0].server_name, "vm");
 }
 
+TEST(Convert, NeverMakesAnUnmeshedEndpointOfAnIdentityWithoutAName) {
+  api::Update update;
+  auto* each = update.mutable_add()->add_addrs();
+  each->mutable_addr()->mutable_ip()->set_ipv4(0x0a010007);
+  each->mutable_addr()->set_port(8080);
+  each->mutable_tls_identity();
+  const auto got = convert(update);
+  ASSERT_EQ(got.added.size(), 1u);
+  EXPECT_FALSE(got.added[0].identity.empty()) << "it would be dialled in plaintext";
+}
+
 TEST(Convert, LeavesOutEndpointsWithoutAUsableAddress) {
   api::Update update;
   update.mutable_add()->add_addrs();
