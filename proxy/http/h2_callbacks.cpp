@@ -25,7 +25,7 @@ H2Stream* H2Session::Callbacks::stream(nghttp2_session* session, std::int32_t id
 
 int H2Session::Callbacks::begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
   if (frame->hd.type != NGHTTP2_HEADERS) return 0;
-  self(user).head_open_ = true;
+  self(user).open_head_ = frame->hd.stream_id;
   self(user).leave();  // a new head, a new deadline
   if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
   // A refused stream may be tried elsewhere or later (RFC 9113 8.7).
@@ -80,7 +80,7 @@ int H2Session::Callbacks::frame_recv(nghttp2_session* session, const nghttp2_fra
   const bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
   switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
-      self(user).head_open_ = false;
+      self(user).open_head_ = 0;
       if (H2Stream* found = stream(session, frame->hd.stream_id)) found->on_headers_end(end);
       break;
     case NGHTTP2_DATA:
@@ -137,6 +137,7 @@ int H2Session::Callbacks::frame_not_send(nghttp2_session* session, const nghttp2
 
 int H2Session::Callbacks::stream_close(nghttp2_session* session, std::int32_t id, std::uint32_t error_code,
                                        void* user) {
+  if (self(user).open_head_ == id) self(user).open_head_ = 0;
   if (H2Stream* found = stream(session, id)) {
     nghttp2_session_set_stream_user_data(session, id, nullptr);
     self(user).detach(*found, error_code);

@@ -250,7 +250,7 @@ void H2Session::release_head(H2Stream& stream) {
 // What the peer owes next: its SETTINGS, the rest of a head, or a request.
 void H2Session::watch() {
   if (closed_ || !server_) return;
-  const bool late = !greeted_ || head_open_;
+  const bool late = !greeted_ || open_head_ != 0;
   if (!late && !streams_.empty()) return leave();
   DeadlineList& next = late ? engine_.heads() : engine_.idle();
   if (waits_in() != &next) next.start(*this);
@@ -258,7 +258,7 @@ void H2Session::watch() {
 
 void H2Session::on_deadline() {
   if (closed_) return;
-  if (!greeted_ || head_open_) {
+  if (!greeted_ || open_head_ != 0) {
     spdlog::debug("http: HTTP/2 peer did not finish its {} in time", greeted_ ? "HEADERS" : "handshake");
     nghttp2_session_terminate_session(session_,
                                       greeted_ ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_SETTINGS_TIMEOUT);

@@ -165,13 +165,13 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   std::unique_ptr<Timer> ping_timer_;
   std::unique_ptr<Timer> shutdown_timer_;
   std::unique_ptr<Farewell> farewell_;  // has a server's stream once all is said
+  std::int32_t open_head_ = 0;          // stream whose HEADERS came and whose header block has not ended
   bool waiting_for_pong_ = false;
   bool want_read_ = false;
   bool capacity_changed_ = false;
   bool read_ended_ = false;
   bool blocked_ = false;
   bool greeted_ = false;          // the peer's first SETTINGS came
-  bool head_open_ = false;        // a HEADERS frame came whose block has not ended
   bool reading_stopped_ = false;  // until the peer reads
   bool closed_ = false;
 };

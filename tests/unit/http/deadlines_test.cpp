@@ -207,6 +207,22 @@ TEST(HeadTimeout, IsForEachHttp2HeadAnew) {
   EXPECT_GT(busy.answerer.started, 10);
 }
 
+TEST(HeadTimeout, ForgetsAnHttp2HeadThatWasRefused) {
+  TestLoop loop({milliseconds(30), milliseconds(0), milliseconds(5)});
+  Slow odd(loop, true);
+  odd.client->say(preface);
+  odd.client->say(empty_settings);
+  // ":method: GET" and "A: b": names are lower case, so the stream is reset (RFC 9113 8.2.1).
+  odd.client->say(std::string_view("\0\0\6\1\5\0\0\0\1\x82\0\1A\1b", 15));
+  // Two connections whose time-outs begin after its own would have.
+  for (int i = 0; i < 2; ++i) {
+    Slow clock(loop);
+    clock.client->say("G");
+    ASSERT_TRUE(loop.until([&] { return clock.over(); }));
+  }
+  EXPECT_FALSE(odd.over()) << "the rest of the connection is well";
+}
+
 TEST(IdleTimeout, SaysGoawayOnAnIdleHttp2Connection) {
   TestLoop loop({milliseconds(0), milliseconds(40), milliseconds(5)});
   Slow slow(loop, true);
