@@ -306,6 +306,21 @@ TEST(Pipe, BlocksTheWriterAtItsCapacity) {
   EXPECT_TRUE(run_until(loop, [&] { return at_left.writable == 1 && at_right.got.size() == 1000; }));
 }
 
+TEST(Pipe, EndsWithItsLastBytesWhenAllOfThemWereTaken) {
+  Loop loop;
+  auto [one, other] = make_pipe(loop, 4);
+  Reader reader(*other);
+  const iovec many = vec("abcdef");
+  ASSERT_EQ(one->write_last({&many, 1}).size, 4u);
+  ASSERT_TRUE(run_until(loop, [&] { return reader.got == "abcd"; })) << reader.got;
+  EXPECT_FALSE(reader.ended);
+  const iovec rest = vec("ef");
+  ASSERT_EQ(one->write_last({&rest, 1}).size, 2u);
+  EXPECT_TRUE(run_until(loop, [&] { return reader.ended; }));
+  EXPECT_EQ(reader.got, "abcdef");
+  EXPECT_EQ(reader.end.status, IoStatus::eof);
+}
+
 TEST(Pipe, PassesAResetOn) {
   Loop loop;
   auto [left, right] = make_pipe(loop);
