@@ -14,6 +14,7 @@
 #include <boost/beast/http.hpp>
 
 #include <deque>
+#include <list>
 
 namespace heddle::agent {
 namespace asio = boost::asio;
@@ -28,6 +29,15 @@ constexpr std::size_t max_body = 64 * 1024;
 constexpr std::size_t max_waiting_pieces = 1024;
 constexpr std::chrono::seconds patience{30};
 
+// One connection, as the server sees it.
+class Visitor {
+ public:
+  virtual ~Visitor() = default;
+  // It has asked nothing that is not answered.
+  virtual bool is_idle() const = 0;
+  virtual void close() = 0;
+};
+
 }  // namespace
 
 struct HttpServer::Impl {
@@ -36,14 +46,28 @@ struct HttpServer::Impl {
   Handler handler;
   std::vector<std::unique_ptr<asio::local::stream_protocol::acceptor>> unix_acceptors;
   std::vector<std::unique_ptr<asio::ip::tcp::acceptor>> tcp_acceptors;
+  std::list<std::weak_ptr<Visitor>> visitors;  // oldest first
   std::size_t connections = 0;
   bool closed = false;
+
+  // Whoever only holds connections must not keep probes and scrapes out: the longest idle one makes room.
+  bool has_room() {
+    std::erase_if(visitors, [](const auto& visitor) { return visitor.expired(); });
+    if (connections < max_connections) return true;
+    for (const auto& weak : visitors) {
+      const auto visitor = weak.lock();
+      if (!visitor || !visitor->is_idle()) continue;
+      visitor->close();
+      return true;
+    }
+    return false;
+  }
 };
 
 namespace {
 
 // One connection; kept alive by its pending operations.
-class Session : public std::enable_shared_from_this<Session> {
+class Session final : public Visitor, public std::enable_shared_from_this<Session> {
  public:
   using Server = std::shared_ptr<HttpServer::Handler>;
 
@@ -52,13 +76,21 @@ class Session : public std::enable_shared_from_this<Session> {
         timer_(socket_.get_executor()),
         handler_(std::move(handler)),
         ended_(std::move(ended)) {}
-  ~Session() { ended_(); }
+  ~Session() override { ended_(); }
+
+  bool is_idle() const override { return idle_; }
+  void close() override {
+    idle_ = false;
+    boost::system::error_code ignored;
+    socket_.close(ignored);
+  }
 
   void read() {
     parser_.emplace();
     parser_->header_limit(8 * 1024);
     parser_->body_limit(max_body);
     watch_time();
+    idle_ = true;
     http::async_read(socket_, buffer_, *parser_,
                      [self = shared_from_this()](const boost::system::error_code& error, std::size_t) {
                        self->timer_.cancel();
@@ -75,12 +107,8 @@ class Session : public std::enable_shared_from_this<Session> {
     });
   }
 
-  void close() {
-    boost::system::error_code ignored;
-    socket_.close(ignored);
-  }
-
   void handle() {
+    idle_ = false;
     const auto& message = parser_->get();
     HttpRequest request;
     request.method = std::string(message.method_string());
@@ -163,6 +191,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::deque<std::string> pieces_;
   std::array<char, 256> scratch_{};
   bool gone_ = false;
+  bool idle_ = false;
 };
 
 template <class Acceptor, class Impl>
@@ -177,14 +206,15 @@ void accept(Acceptor& acceptor, const std::shared_ptr<Impl>& impl) {
       });
       return;
     }
-    if (impl->connections < max_connections) {
+    if (impl->has_room()) {
       ++impl->connections;
       auto handler = std::make_shared<HttpServer::Handler>([impl](const HttpRequest& request) {
         return impl->closed ? HttpAnswer{503, "text/plain", "stopping\n", {}} : impl->handler(request);
       });
-      std::make_shared<Session>(Socket(std::move(socket)), std::move(handler), [impl] {
-        --impl->connections;
-      })->read();
+      const auto session = std::make_shared<Session>(Socket(std::move(socket)), std::move(handler),
+                                                     [impl] { --impl->connections; });
+      impl->visitors.push_back(session);
+      session->read();
     }
     accept(acceptor, impl);
   });

@@ -51,6 +51,19 @@ TEST_F(AgentTest, ShowsItsStateVerificationAndMetrics) {
   EXPECT_TRUE(has(get(run_, "/nonsense"), "/state"));
 }
 
+TEST_F(AgentTest, AnswersProbesWhileSomebodyHoldsAllItsConnections) {
+  start({"--http-address", "127.0.0.1:4195"});
+  const Fd here = *open_netns("/proc/thread-self/ns/net");
+  std::vector<Fd> held;
+  for (int i = 0; i < 200; ++i) {
+    held.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(test::connect_to(held.back(), "127.0.0.1:4195"), 0);
+  }
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(test::run_in(here.get(), "curl -s -m 5 http://127.0.0.1:4195/live").output, "live\n");
+  }
+}
+
 TEST_F(AgentTest, ReportsConnectionsThatAHookDropped) {
   start();
   const TestPod pod = make_wired_pod();
