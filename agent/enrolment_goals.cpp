@@ -98,6 +98,16 @@ void Enrolment::doubt(const std::string& id) {
   Progress progress = reconciler_.progress(id);
   progress.enrolled = false;
   progress.applied_generation = 0;
+  const Sandbox& sandbox = *registry_.find(id);
+  const HeldSockets* held = escrow_.find(id);
+  if (progress.listening &&
+      (held == nullptr || !check_listener(held->outbound.get(), sandbox.outbound_port) ||
+       !check_listener(held->inbound.get(), sandbox.inbound_port))) {
+    // A proxy shares the socket and can end it for everybody (shutdown(2)). Nobody is to be given it any
+    // more.
+    links_->withdraw(sandbox.pod_id, sandbox.facts.netns_cookie);
+    progress.listening = progress.offered = false;
+  }
   reconciler_.assume(id, progress);
 }
 

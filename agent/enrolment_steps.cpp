@@ -53,12 +53,7 @@ Result<> Enrolment::perform_now(Sandbox& sandbox, Step step) {
     case Step::listen: {
       const auto netns = netns_of(sandbox);
       if (!netns) return netns.error();
-      auto made = open_listeners(*netns, sandbox.outbound_port, sandbox.inbound_port);
-      if (!made) return made.error();
-      HeldSockets* held = escrow_.find(id);
-      held->outbound = std::move(made->outbound);
-      held->inbound = std::move(made->inbound);
-      return {};
+      return open_listeners(*netns, sandbox.outbound_port, sandbox.inbound_port, *escrow_.find(id));
     }
     case Step::prepare: {
       const auto netns = netns_of(sandbox);

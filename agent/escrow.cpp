@@ -58,19 +58,25 @@ Result<Fd> open_listener(std::uint16_t port) {
 
 }  // namespace
 
-Result<HeldSockets> open_listeners(int netns_fd, std::uint16_t outbound_port, std::uint16_t inbound_port) {
+Result<> open_listeners(int netns_fd, std::uint16_t outbound_port, std::uint16_t inbound_port,
+                        HeldSockets& held) {
   auto scope = ScopedNetns::enter(netns_fd);
   if (!scope) return scope.error();
   // Loopback may still be down when chained plugins run; connections to the pod's own address travel over it.
   if (auto up = bring_loopback_up(); !up) return up.error();
-  auto outbound = open_listener(outbound_port);
-  if (!outbound) return outbound.error();
-  auto inbound = open_listener(inbound_port);
-  if (!inbound) return inbound.error();
-  HeldSockets out;
-  out.outbound = std::move(*outbound);
-  out.inbound = std::move(*inbound);
-  return out;
+  const std::pair<Fd*, std::uint16_t> wanted[] = {{&held.outbound, outbound_port},
+                                                  {&held.inbound, inbound_port}};
+  Fd made[2];
+  for (int i = 0; i < 2; ++i) {
+    if (check_listener(wanted[i].first->get(), wanted[i].second)) continue;
+    auto listener = open_listener(wanted[i].second);
+    if (!listener) return listener.error();
+    made[i] = std::move(*listener);
+  }
+  for (int i = 0; i < 2; ++i) {
+    if (made[i]) *wanted[i].first = std::move(made[i]);
+  }
+  return {};
 }
 
 Result<> check_listener(int fd, std::uint16_t port) {

@@ -239,6 +239,29 @@ TEST_F(AgentTest, IsNotLedAstrayByWhatAProxyClaims) {
   EXPECT_FALSE(young.told_to_drain(std::chrono::milliseconds(100)));
 }
 
+TEST_F(AgentTest, MakesListenersAnewThatAProxyEnded) {
+  start();
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  const TestPod pod = make_wired_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(proxy.has_pod(pod.id));
+  for (const bool inbound : {false, true}) {
+    const auto before = proxy.pod(pod.id)->generation();
+    ASSERT_EQ(::shutdown(proxy.listener(pod.id, inbound), SHUT_RDWR), 0);
+    EXPECT_EQ(check(pod).code(), 104u) << "it is the same socket";
+    EXPECT_EQ(add(pod).code(), 0u);
+    EXPECT_EQ(check(pod).code(), 0u) << check(pod).msg();
+    ASSERT_TRUE(
+        test::eventually([&] { return proxy.pod(pod.id) && proxy.pod(pod.id)->generation() > before; }));
+    const test::SocketMaker app(cgroup_.child(inbound ? "again" : "pod"), pod.netns.get());
+    Fd client = app.make(AF_INET);
+    ASSERT_EQ(test::connect_to(client, "192.0.2.1:80"), 0);
+    Fd listener(::dup(proxy.listener(pod.id, false)));
+    EXPECT_TRUE(test::accept_from(listener));
+  }
+}
+
 TEST_F(AgentTest, RefusesCertificatesForIdentitiesThatAreNotHere) {
   start();
   FakeProxy proxy(proxy_socket());

@@ -101,6 +101,32 @@ TEST_F(AgentTest, LeavesEverythingInPlaceOnSigterm) {
   EXPECT_EQ(test::connect_to(client, "192.0.2.1:80"), 0);
 }
 
+TEST_F(AgentTest, EndsInTheMiddleOfAnAddAndGoesOnFromThere) {
+  start();
+  FakeProxy::Script silent;
+  silent.acknowledge = false;
+  auto proxy = std::make_unique<FakeProxy>(proxy_socket(), std::move(silent));
+  ASSERT_TRUE(proxy->serves());
+  const TestPod pod = make_wired_pod();
+  node::CniReply reply;
+  std::thread adding([&] { reply = add(pod); });
+  EXPECT_TRUE(proxy->has_pod(pod.id)) << "it waits for the acknowledgement now";
+  ::kill(pid_, SIGTERM);
+  EXPECT_EQ(wait_for_exit(), 0);
+  adding.join();
+  EXPECT_EQ(reply.code(), 9999u) << "the plugin sees the conversation end";
+  proxy.reset();
+  start();
+  EXPECT_EQ(check(pod).code(), 0u) << check(pod).msg();
+  EXPECT_EQ(add(pod).code(), 0u);
+  EXPECT_EQ(del(pod, true).code(), 0u);
+  EXPECT_EQ(state().find("\"" + pod.id + "\""), std::string::npos) << state();
+  const test::SocketMaker app(cgroup_.child("pod"), pod.netns.get());
+  Fd client = app.make(AF_INET);
+  EXPECT_EQ(test::connect_to(client, pod.ip.substr(0, pod.ip.rfind('.')) + ".1:8080"), -ECONNREFUSED)
+      << "nobody listens there, and nothing is redirected";
+}
+
 TEST_F(AgentTest, ReleasesSandboxesThatWentWhileItWasAway) {
   start();
   TestPod gone = make_pod();
