@@ -18,9 +18,10 @@ struct HeldSockets {
   Fd inbound;
 };
 
-// Fills in those of the two that are missing or listen no more (a proxy can end a socket it shares): listeners
-// on [::] (dual-stack; 0.0.0.0 where the netns has no IPv6), backlog 4096, non-blocking, with lo brought up.
-// EADDRINUSE names the port. Enters the netns for as long as it takes. On an error nothing is changed.
+// Fills in those of the two that are missing or listen no more (a proxy can end a socket it shares):
+// listeners on [::] (dual-stack; 0.0.0.0 where the netns has no IPv6), backlog 4096, non-blocking, with lo
+// brought up. EADDRINUSE names the port. Enters the netns for as long as it takes. On an error nothing is
+// changed.
 Result<> open_listeners(int netns_fd, std::uint16_t outbound_port, std::uint16_t inbound_port,
                         HeldSockets& held);
 
