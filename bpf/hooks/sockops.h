@@ -46,6 +46,19 @@ static __always_inline void publish_client(struct bpf_sock_ops *ctx, const struc
 		count(pod->id, HEDDLE_V_TUPLE_MAP_FULL);
 }
 
+/*
+ * A mesh socket's connect that found nobody, or ended before its app saw it, leaves its client behind. Whoever dials
+ * within the pod from the same port next is not that client.
+ */
+static __always_inline void forget_client(struct bpf_sock_ops *ctx)
+{
+	struct heddle_tuple tuple;
+
+	tuple_of_connect(ctx, bpf_get_netns_cookie(ctx), &tuple);
+	if (tuple.local_ip[3] == tuple.remote_ip[3] && tuple.local_ip[2] == tuple.remote_ip[2])
+		bpf_map_delete_elem(&clients, &tuple);
+}
+
 static __always_inline void publish(struct bpf_sock_ops *ctx, struct bpf_sock *sk)
 {
 	const struct heddle_mesh_socket *mesh = bpf_sk_storage_get(&mesh_sockets, sk, 0, 0);
@@ -57,11 +70,15 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct bpf_sock *s
 		set_keepalive(ctx);
 		if (mesh->has_client)
 			publish_client(ctx, mesh);
+		else
+			forget_client(ctx);
 		return;
 	}
 	original = bpf_sk_storage_get(&peers, sk, 0, 0); /* there is one only if a connect was aimed at the proxy */
-	if (!original)
+	if (!original) {
+		forget_client(ctx);
 		return;
+	}
 	copy = *original;
 	tuple_of_connect(ctx, bpf_get_netns_cookie(ctx), &tuple);
 	if (bpf_map_update_elem(&connects, &tuple, &copy, BPF_ANY))

@@ -98,5 +98,30 @@ TEST_F(PeerName, BelongsToOneConnectionOnly) {
   EXPECT_EQ(peer_of(accept_from(app)).to_string(), local_of(plain).to_string());
 }
 
+TEST_F(PeerName, IsNotInheritedFromAConnectThatFoundNobody) {
+  enrol();
+  for (const bool by_mesh : {false, true}) {
+    SCOPED_TRACE(by_mesh ? "the proxy, for nobody" : "a process of the pod");
+    for (const auto& [family, ip] : {std::pair{AF_INET, "10.77.0.2"}, {AF_INET6, "[fd77::2]"}}) {
+      const std::string from = std::string(ip) + ":45000", to = std::string(ip) + ":80";
+      {
+        const Fd mesh = brokered(family);
+        ASSERT_EQ(name_client(mesh, family == AF_INET ? "10.50.0.3:40000" : "[fd50::3]:40000"), 0);
+        ASSERT_EQ(bind_to(mesh, from), 0);
+        ASSERT_EQ(connect_to(mesh, to), -ECONNREFUSED);
+      }
+      const Fd app = app_->make(family);
+      listen_on(app, to);
+      const Fd next = by_mesh ? brokered(family) : app_->make(family);
+      ASSERT_EQ(bind_to(next, from), 0);
+      ASSERT_EQ(connect_to(next, to), 0);
+      EXPECT_EQ(peer_of(accept_from(app)).to_string(), from);
+      // A reset leaves the port free for the next round.
+      const linger now{1, 0};
+      ::setsockopt(next.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace heddle::agent
