@@ -87,14 +87,21 @@ EndpointRef choose(const std::vector<EndpointRef>& all, const Endpoint* avoid, R
 }  // namespace
 
 EndpointRef Balancer::pick_for_request(Endpoint::Clock::time_point now, const Endpoint* avoid) {
+  // The default is an estimate like any other and decays from the first look on: an endpoint beside a faster
+  // one that keeps winning would otherwise never be tried.
+  const auto begin = [&](Endpoint& endpoint) {
+    if (endpoint.ewma_at != Endpoint::Clock::time_point{}) return;
+    endpoint.ewma_ns = nanoseconds(settings_.default_rtt);
+    endpoint.ewma_at = now;
+  };
   auto picked = choose(
       endpoints_, avoid, [this] { return random(); },
-      [&](const Endpoint& a, const Endpoint& b) { return cost(a, now) < cost(b, now); });
-  // The default is an estimate like any other and decays from the first use on.
-  if (picked && picked->ewma_at == Endpoint::Clock::time_point{}) {
-    picked->ewma_ns = nanoseconds(settings_.default_rtt);
-    picked->ewma_at = now;
-  }
+      [&](Endpoint& a, Endpoint& b) {
+        begin(a);
+        begin(b);
+        return cost(a, now) < cost(b, now);
+      });
+  if (picked) begin(*picked);
   if (picked && picked->pending == 0) picked->silent_since = now;
   return picked;
 }

@@ -63,6 +63,22 @@ TEST(Balancer, SpreadsIdleEndpointsEvenly) {
   for (const auto& [e, count] : seen) EXPECT_NEAR(count, 10'000, 500) << e->info.address.to_string();
 }
 
+// The default of 30 ms is far more than what most endpoints take: one that was never tried must not stay
+// untried.
+TEST(Balancer, TriesTheEndpointBesideOneThatIsFasterThanTheDefault) {
+  Balancer b({}, 1);
+  b.update(infos(2));
+  std::map<const Endpoint*, int> seen;
+  for (auto now = start; now < start + 5min; now += 100ms) {
+    const auto picked = b.pick_for_request(now);
+    ++seen[picked.get()];
+    b.begin(*picked);
+    b.end(*picked, 1ms, now + 1ms);
+  }
+  ASSERT_EQ(seen.size(), 2u) << "one of the two was never tried";
+  for (const auto& [e, count] : seen) EXPECT_GT(count, 500) << e->info.address.to_string();
+}
+
 TEST(Balancer, CostsTheDefaultRoundTripBeforeTheFirstSample) {
   Balancer b({}, 1);
   b.update(infos(1));
