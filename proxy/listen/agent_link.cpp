@@ -46,6 +46,7 @@ std::uint64_t unix_ms() {
 AgentLink::AgentLink(Loop& loop, Options options, LinkObserver& observer)
     : loop_(loop),
       options_(std::move(options)),
+      started_unix_ms_(unix_ms()),
       observer_(observer),
       backoff_(options_.backoff, static_cast<std::uint64_t>(::getpid())),
       retry_timer_(loop, [this] { connect(); }) {}
@@ -91,7 +92,7 @@ void AgentLink::retry(const Error& error) {
 }
 
 void AgentLink::greet() {
-  connection_->send(encode_hello(options_.version, static_cast<std::uint32_t>(::getpid()), unix_ms()));
+  connection_->send(encode_hello(options_.version, static_cast<std::uint32_t>(::getpid()), started_unix_ms_));
   for (auto& [id, held] : pods_) {
     held.in_snapshot = false;
     connection_->send(encode_held(*held.pod), held.listeners);
@@ -115,8 +116,8 @@ void AgentLink::handle(AgentWelcome welcome, std::vector<Fd>&) {
                pods_.size());
 }
 
-void AgentLink::handle(AgentPodUpsert upsert, std::vector<Fd>& descriptors) {
-  std::shared_ptr<Pod>& pod = upsert.pod;
+void AgentLink::handle(const AgentPodUpsert& upsert, std::vector<Fd>& descriptors) {
+  const std::shared_ptr<Pod>& pod = upsert.pod;
   if (stopped_) return answer(pod->id, pod->generation, "this proxy drains");
   auto found = pods_.find(pod->id);
   if (found != pods_.end() && found->second.pod->netns_cookie != pod->netns_cookie) {
@@ -163,7 +164,7 @@ std::string AgentLink::take_listeners(Held& held, std::vector<Fd>& descriptors, 
   return {};
 }
 
-void AgentLink::serve(const PodRef& pod, std::shared_ptr<PodListeners> listeners) {
+void AgentLink::serve(const PodRef& pod, const std::shared_ptr<PodListeners>& listeners) {
   const std::uint64_t number = first_ack_ + acks_.size();
   acks_.push_back({false, pod->id, pod->generation, lanes_.size(), {}});
   for (Lane* lane : lanes_) {

@@ -88,7 +88,7 @@ class AgentLink final : public tls::CertifyRequester {
   void greet();
   void receive(UnixMessage message);
   void handle(AgentWelcome welcome, std::vector<Fd>& descriptors);
-  void handle(AgentPodUpsert upsert, std::vector<Fd>& descriptors);
+  void handle(const AgentPodUpsert& upsert, std::vector<Fd>& descriptors);
   void handle(AgentPodRejected rejected, std::vector<Fd>& descriptors);
   void handle(AgentPodRemove remove, std::vector<Fd>& descriptors);
   void handle(AgentSnapshotEnd end, std::vector<Fd>& descriptors);
@@ -98,7 +98,7 @@ class AgentLink final : public tls::CertifyRequester {
   void handle(AgentUnknown, std::vector<Fd>&) {}
 
   std::string take_listeners(Held& held, std::vector<Fd>& descriptors, bool& changed);
-  void serve(const PodRef& pod, std::shared_ptr<PodListeners> listeners);
+  void serve(const PodRef& pod, const std::shared_ptr<PodListeners>& listeners);
   void forget(std::map<std::uint32_t, Held>::iterator held);
   void answer(std::uint32_t id, std::uint64_t generation, std::string error);
   void lane_answered(std::uint64_t conversation, std::uint64_t number, const std::string& error);
@@ -106,6 +106,8 @@ class AgentLink final : public tls::CertifyRequester {
 
   Loop& loop_;
   Options options_;
+  const std::uint64_t
+      started_unix_ms_;  // of this process: tells the younger of two proxies, at every reconnect
   std::vector<Lane*> lanes_;
   LinkObserver& observer_;
   Backoff backoff_;

@@ -31,7 +31,7 @@ void WorkerLane::upsert(PodRef pod, std::shared_ptr<PodListeners> listeners,
   });
 }
 
-std::string WorkerLane::serve(PodRef pod, std::shared_ptr<PodListeners> listeners) {
+std::string WorkerLane::serve(const PodRef& pod, std::shared_ptr<PodListeners> listeners) {
   if (worker_.draining) return "this proxy drains";
   auto& acceptor = acceptors_[pod->id];
   if (!listeners && !acceptor) {

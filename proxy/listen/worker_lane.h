@@ -29,7 +29,7 @@ class WorkerLane final : public Lane {
 
  private:
   // The same, on the worker's thread.
-  std::string serve(PodRef pod, std::shared_ptr<PodListeners> listeners);
+  std::string serve(const PodRef& pod, std::shared_ptr<PodListeners> listeners);
   void forget(std::uint32_t id, std::uint64_t netns_cookie);
   void begin_drain();
   void look_whether_empty();

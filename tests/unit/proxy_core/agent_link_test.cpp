@@ -139,7 +139,9 @@ struct AgentLinkTest : testing::Test {
   }
   void welcome() {
     accept();
-    EXPECT_EQ(next().hello().version(), "test");
+    const node::FromProxy hello = next();
+    EXPECT_EQ(hello.hello().version(), "test");
+    started = hello.hello().started_unix_ms();
     EXPECT_TRUE(next().has_held_end());
     node::ToProxy message;
     message.mutable_welcome()->set_node_name("n1");
@@ -149,6 +151,7 @@ struct AgentLinkTest : testing::Test {
   std::string folder, path;
   Loop loop;
   Fd listener, agent;
+  std::uint64_t started = 0;  // as the first hello says
   std::vector<Fd> descriptors;
   FakeLane lanes[2];
   Observed observed;
@@ -204,7 +207,8 @@ TEST_F(AgentLinkTest, GivesANewAgentTheListenersBack) {
   listener.reset();
   listen();
   accept();
-  EXPECT_TRUE(next().has_hello());
+  EXPECT_EQ(next().hello().started_unix_ms(), started)
+      << "a proxy that reconnects would count as younger than its successor";
   for (const std::uint32_t id : {1u, 2u}) {
     const auto held = next();
     EXPECT_EQ(held.held().pod().id(), id);
