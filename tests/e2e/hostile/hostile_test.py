@@ -304,8 +304,8 @@ class Hostile:
             for attempt in range(20):
                 with socket.socket(socket.AF_UNIX) as connection:
                     connection.settimeout(3)
-                    connection.connect(f"{run}/{path}")
                     try:
+                        connection.connect(f"{run}/{path}")  # EAGAIN while its queue is full of the ones before
                         connection.sendall((b"GET /" if attempt % 2 else b"") + os.urandom(random.choice((10, 5000))) + b"\r\n\r\n")
                     except OSError:
                         pass
