@@ -16,7 +16,7 @@
 extern "C" {
 [[gnu::weak]] int mallctl(const char* name, void* old, std::size_t* old_size, void* fresh,
                           std::size_t fresh_size);
-[[gnu::weak]] std::size_t __sanitizer_get_current_allocated_bytes();
+[[gnu::weak]] std::size_t __sanitizer_get_current_allocated_bytes();  // NOLINT(bugprone-reserved-identifier)
 }
 
 namespace heddle::proxy {

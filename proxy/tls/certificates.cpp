@@ -147,7 +147,7 @@ class Store final : public CertificateStore {
   void ask(std::unique_lock<std::mutex>& lock, const std::string& name);
   Result<> load_anchors();
   void reload_anchors();
-  void publish(const std::string& name, ContextRef context);
+  void publish(const std::string& name, const ContextRef& context);
   void count(const std::string& name, Identity& identity);
 
   const Options options_;
@@ -206,7 +206,7 @@ void Store::reload_anchors() {
   }
 }
 
-void Store::publish(const std::string& name, ContextRef context) {
+void Store::publish(const std::string& name, const ContextRef& context) {
   for (const auto& subscriber : subscribers_) {
     subscriber.loop->post([to = subscriber.worker, name, context] {
       const auto worker = to.lock();

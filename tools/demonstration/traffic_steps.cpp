@@ -7,8 +7,6 @@
 namespace heddle::tools {
 namespace {
 
-namespace json = boost::json;
-
 std::string percent(double share) {
   char text[32];
   std::snprintf(text, sizeof text, share < 0.1 ? "%.1f %%" : "%.0f %%", share * 100);
