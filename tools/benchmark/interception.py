@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interception's price per connection, in a lab of its own.
 
-One client pod per way, a server pod outside the mesh, so that nothing but the way differs. CPU is what the lab's
+One client pod per way; a server pod outside the mesh, so that nothing but the way differs, or one that is intercepted as
+the client is, so that connections are what they are in a mesh: two interceptions and a stream between two proxies. CPU is what the lab's
 whole cgroup used: clients, kernel work on their behalf, proxy, agent, server. Foreign load does not count but
 disturbs (caches, interruptions): so rounds are short, every way has its turn in each, and what is compared are ratios
 within a round.
@@ -16,7 +17,7 @@ import statistics
 import sys
 import time
 
-from lab import SERVERS, Lab, fail
+from lab import Lab, fail
 
 RULES = 5000
 # `again` is eBPF once more: how far two equal things measure apart.
@@ -45,9 +46,9 @@ def summary(values):
 class Case:
     """What was measured under one set of rules: per way the CPU per connection and the latency, a value a round."""
 
-    def __init__(self, title, server):
+    def __init__(self, title, place):
         self.title = title
-        self.server = server
+        self.place = place
         self.cpu = {way: [] for way in WAYS}
         self.latency = {way: [] for way in WAYS}
         self.announcing = []
@@ -59,7 +60,7 @@ class Case:
             began, busy, own = time.monotonic(), busy_us(), lab.cpu_us()
             for way in dice.sample(WAYS, len(WAYS)):
                 before = lab.cpu_us()
-                said = lab.dial("ebpf" if way == "again" else way, self.server, count)
+                said = lab.dial("ebpf" if way == "again" else way, self.place, count)
                 time.sleep(.003)  # the last connection's ends
                 self.cpu[way].append((lab.cpu_us() - before) / count)
                 self.latency[way].append(said["p50_us"])
@@ -78,6 +79,7 @@ class Case:
     def report(self):
         return {
             "case": self.title,
+            "place": self.place,
             "cpu_us": {way: summary(self.cpu[way]) for way in WAYS},
             "p50_us": {way: summary(self.latency[way]) for way in WAYS},
             "cpu_over_explicit": {way: self.ratio(way, "explicit") for way in ("ebpf", "iptables")},
@@ -118,10 +120,10 @@ def print_case(report, base, rounds, count):
 def warm_up(lab):
     """Discovery, sockets, caches; and that each way goes where it should."""
     for way in ["direct", *THROUGH_PROXY]:
-        for server in SERVERS:
+        for place in ("near", "far", "meshed"):
             expected = 200 if way in THROUGH_PROXY else 0
             before = lab.accepted()
-            lab.dial(way, server, 200)
+            lab.dial(way, place, 200)
             took = lab.accepted() - before
             if took != expected:
                 fail(f"{way}: {took} of 200 connections went through the proxy, not {expected}")
@@ -142,19 +144,21 @@ def main():
         pods = [lab.pods[p]["netns"] for p in ("ebpf", "iptables", "direct")]
         node = [lab.nodes["one"]["netns"]]
         # The rules in the pods come last: in a case after them iptables measured dearer for a while.
-        for title, server, places in (("no foreign rules", "near", []),
-                                      ("no foreign rules, the server on another node", "far", []),
-                                      (f"{RULES} nat rules in the node", "near", node),
-                                      (f"{RULES} nat rules in the pods", "near", pods)):
-            for netns in places:
+        for title, place, ruled in (("both ends meshed, on two nodes", "meshed", []),
+                                    ("the server outside the mesh, on the same node", "near", []),
+                                    ("the server outside the mesh, on another node", "far", []),
+                                    (f"same node, {RULES} nat rules in the node", "near", node),
+                                    (f"same node, {RULES} nat rules in the pods", "near", pods)):
+            for netns in ruled:
                 lab.rules(netns, RULES)
-            case = Case(title, server)
+            case = Case(title, place)
             case.measure(lab, options.rounds, options.count)
-            for netns in places:
+            for netns in ruled:
                 lab.rules(netns, 0)
             reports.append(case.report())
             if not options.json:
-                print_case(reports[-1], reports[0], options.rounds, options.count)
+                base = next((each for each in reports if each["place"] == place), reports[-1])
+                print_case(reports[-1], base, options.rounds, options.count)
     finally:
         lab.down()
     if options.json:

@@ -33,16 +33,30 @@ kind: Pod
 metadata:
   name: {name}
   namespace: bench
-  annotations: {{linkerd.io/inject: disabled, config.linkerd.io/opaque-ports: "{port}"}}
+  annotations: {{{annotations}, config.linkerd.io/opaque-ports: "{port}"}}
 spec:
   nodeName: {node}
   containers:
     - {{name: server, command: ["{load}", serve, "0.0.0.0:{port}"]}}
 """
 
-# Outside the mesh, where nothing but the way to them differs. What is between two nodes of a lab is bridges and more
-# veth pairs on the same processor, not a wire: the far server's connections cost what no node would spend.
-SERVERS = {"near": "one", "far": "two"}
+# Name -> node, annotations. Near and far are outside the mesh, where nothing but the way to them differs. What is between
+# two nodes of a lab is bridges and more veth pairs on the same processor, not a wire: connections to the far ones cost
+# what no node would spend.
+SERVERS = {
+    "near": ("one", "linkerd.io/inject: disabled"),
+    "far": ("two", "linkerd.io/inject: disabled"),
+    "meshed-ebpf": ("two", "linkerd.io/inject: enabled, heddle.io/interception: ebpf"),
+    "meshed-iptables": ("two", "linkerd.io/inject: enabled, heddle.io/interception: iptables"),
+}
+
+
+def server_of(place, way):
+    """The server that a way's client dials: "meshed" is one that is intercepted as the client is."""
+    if place != "meshed":
+        return place
+    return {"iptables": "meshed-iptables", "direct": "far"}.get(way, "meshed-ebpf")
+
 
 CLIENT = """---
 apiVersion: v1
@@ -80,8 +94,8 @@ class Lab:
         self.clients = {}
         self.cpu = max(os.sched_getaffinity(0))
         objects = OBJECTS
-        for name, node in SERVERS.items():
-            objects += SERVER.format(name=name, node=node, port=PORT, load=self.load)
+        for name, (node, annotations) in SERVERS.items():
+            objects += SERVER.format(name=name, node=node, annotations=annotations, port=PORT, load=self.load)
         for name, annotations in PODS.items():
             objects += CLIENT.format(name=name, annotations=annotations)
         with open(os.path.join(self.folder, "bench.yaml"), "w") as f:
@@ -104,16 +118,12 @@ class Lab:
     def pin(self):
         """Client, proxy, agent and server on one processor: a wake-up across processors costs several times one on
         the same, and the scheduler's choice between them would drown every difference."""
-        pids = [self.pid("proxy"), self.pid("agent")]
+        pids = [each["pid"] for each in self.state["programs"] if each["name"] in ("proxy", "agent")]
         pids += [container["pid"] for server in SERVERS for container in self.pods[server]["containers"]]
         for pid in pids:
             for task in os.listdir(f"/proc/{pid}/task"):
                 os.sched_setaffinity(int(task), {self.cpu})
                 os.setpriority(os.PRIO_PROCESS, int(task), PRIORITY)
-
-    def pid(self, program):
-        return next(each["pid"] for each in self.state["programs"]
-                    if each["name"] == program and each["node"] == "one")
 
     def find_cgroup(self):
         for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
@@ -160,9 +170,9 @@ class Lab:
             self.clients[way, server] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self.clients[way, server]
 
-    def dial(self, way, server, count):
+    def dial(self, way, place, count):
         """Opens `count` connections one after the other; what the client says of them."""
-        client = self.client(way, server)
+        client = self.client(way, server_of(place, way))
         client.stdin.write(f"{count}\n")
         client.stdin.flush()
         line = client.stdout.readline()
