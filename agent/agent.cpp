@@ -109,6 +109,7 @@ Result<> Agent::open_state() {
 Result<> Agent::open_interception() {
   Interception::Options options;
   options.choice = options_.interception;
+  options.iptables_backend = options_.iptables_backend;
   options.datapath.pin_folder = options_.pin_folder;
   options.datapath.probe_cgroup = options_.probe_cgroup;
   auto mount = cgroup2_mount();

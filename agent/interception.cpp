@@ -114,6 +114,7 @@ Result<Redirect*> Interception::redirect() {
     Redirect::Options options;
     options.mark = mark_;
     options.mesh_cgroup = options_.mesh_cgroup_below_mount;
+    options.only = options_.iptables_backend;
     // With eBPF the kubelet's probes are told by its cgroup; rules know its address only.
     options.node_addresses = options_.datapath.node_addresses;
     redirect_.emplace(Redirect::probe(options));

@@ -37,6 +37,7 @@ class Interception {
     InterceptionChoice choice = InterceptionChoice::automatic;
     std::string pods_cgroup_problem;  // set: eBPF is unusable for this reason
     std::string mesh_cgroup_below_mount;
+    std::optional<RedirectBackend> iptables_backend;  // the only one to use; empty: any
   };
   // Probes and opens what the choice needs. With `ebpf_leftovers` eBPF is opened even if iptables was chosen,
   // so that pods of an earlier run can be moved. Errc::unsupported when nothing works.

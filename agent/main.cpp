@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   }
   ::signal(SIGPIPE, SIG_IGN);
   if (options->probe) {
-    std::printf("%s\n", agent::probe_report().c_str());
+    std::printf("%s\n", agent::probe_report(options->iptables_backend).c_str());
     return 0;
   }
   const bool uninstall = options->uninstall;

@@ -31,6 +31,7 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   Options options;
   options.node_name = host_name();
   std::string interception = "auto";
+  std::string iptables_backend = "auto";
   std::string default_inject = "disabled";
   CLI::App app{"heddle-agent: enrols the pods of this node into the mesh and brokers their sockets.",
                "heddle-agent"};
@@ -46,6 +47,8 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
        "cgroup v2 folder of the kubelet, whose probes pass; empty: none");
   flag(app, "node-ip", options.node_ips, "address of this node, repeatable (default: all found)");
   flag(app, "interception", interception, "auto, ebpf or iptables");
+  flag(app, "iptables-backend", iptables_backend,
+       "what nat rules are made with: nftables, iptables-nft, iptables-legacy; auto: the first that works");
   flag(app, "source", options.source, "where Kubernetes' objects come from: folder:PATH or none");
   flag(app, "identity-address", options.identity_address, "HOST:PORT of heddle-control's Identity service");
   flag(app, "trust-anchors", options.trust_anchors, "PEM file that control's certificate is checked against");
@@ -73,6 +76,12 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
     options.interception = InterceptionChoice::iptables;
   } else if (interception != "auto") {
     std::fprintf(stderr, "--interception %s: use auto, ebpf or iptables\n", interception.c_str());
+    return std::nullopt;
+  }
+  options.iptables_backend = redirect_backend(iptables_backend);
+  if (!options.iptables_backend && iptables_backend != "auto") {
+    std::fprintf(stderr, "--iptables-backend %s: use auto, nftables, iptables-nft or iptables-legacy\n",
+                 iptables_backend.c_str());
     return std::nullopt;
   }
   if (default_inject != "enabled" && default_inject != "disabled") {

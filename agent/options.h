@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/fallback/redirect.h"
 #include "agent/pods/annotations.h"
 #include "base/log.h"
 #include "base/result.h"
@@ -20,6 +21,8 @@ struct Options {
   std::string probe_cgroup;
   std::vector<std::string> node_ips;
   InterceptionChoice interception = InterceptionChoice::automatic;
+  std::optional<RedirectBackend>
+      iptables_backend;  // the only one to use for nat rules; empty: the first that works
   std::string source = "none";
   std::string identity_address;
   std::string trust_anchors;

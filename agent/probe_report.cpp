@@ -8,7 +8,7 @@
 
 namespace heddle::agent {
 
-std::string probe_report() {
+std::string probe_report(std::optional<RedirectBackend> iptables_backend) {
   boost::json::array hooks;
   for (const auto& hook : Datapath::probe()) {
     hooks.push_back(
@@ -16,6 +16,7 @@ std::string probe_report() {
   }
   Redirect::Options options;
   options.mark = 0x48444c45;  // any: rules are only loaded here, nothing passes them
+  options.only = iptables_backend;
   const auto redirect = Redirect::probe(options);
   return boost::json::serialize(boost::json::object{
       {"hooks", std::move(hooks)},

@@ -45,6 +45,10 @@ Result<> try_in_fresh_netns(RedirectBackend backend, const RedirectRules& rules)
   return tried ? Result<>{} : Result<>(tried.error());
 }
 
+// In the order in which they are tried.
+constexpr RedirectBackend every_backend[] = {RedirectBackend::nftables, RedirectBackend::iptables_nft,
+                                             RedirectBackend::iptables_legacy};
+
 }  // namespace
 
 const char* to_string(RedirectBackend backend) {
@@ -57,6 +61,13 @@ const char* to_string(RedirectBackend backend) {
       return "iptables-legacy";
   }
   return "unknown";
+}
+
+std::optional<RedirectBackend> redirect_backend(std::string_view name) {
+  for (const auto backend : every_backend) {
+    if (name == to_string(backend)) return backend;
+  }
+  return std::nullopt;
 }
 
 Result<Redirect> Redirect::probe(const Options& options, RedirectBackend backend) {
@@ -74,9 +85,9 @@ Result<Redirect> Redirect::probe(const Options& options, RedirectBackend backend
 }
 
 Result<Redirect> Redirect::probe(const Options& options) {
+  if (options.only) return probe(options, *options.only);
   std::string reasons;
-  for (const auto backend :
-       {RedirectBackend::nftables, RedirectBackend::iptables_nft, RedirectBackend::iptables_legacy}) {
+  for (const auto backend : every_backend) {
     auto tried = probe(options, backend);
     if (tried) return tried;
     reasons += (reasons.empty() ? "" : "; ") + tried.error().message();

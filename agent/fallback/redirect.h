@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "agent/datapath/datapath.h"
 
@@ -12,6 +14,8 @@ namespace heddle::agent {
 // netns in a child process, so that a failure cannot leave the agent inside.
 enum class RedirectBackend { nftables, iptables_nft, iptables_legacy };
 const char* to_string(RedirectBackend backend);
+// The inverse; empty for any other text.
+std::optional<RedirectBackend> redirect_backend(std::string_view name);
 
 class Redirect {
  public:
@@ -24,6 +28,8 @@ class Redirect {
     std::string mesh_cgroup;
     // Sources whose connections are not redirected (kubelet's probes; no hook tells them apart here).
     std::vector<IpAddress> node_addresses;
+    // The only backend that probe() may choose. Empty: any.
+    std::optional<RedirectBackend> only;
   };
 
   // The first backend whose rules really load in a fresh netns, each tried with the match on the cgroup

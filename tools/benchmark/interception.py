@@ -134,10 +134,11 @@ def main():
     parser.add_argument("--build-dir", required=True)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--count", type=int, default=250)
+    parser.add_argument("--iptables-backend", default="auto")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    lab = Lab(os.path.abspath(options.build_dir), ["--workers=1"])
+    lab = Lab(os.path.abspath(options.build_dir), ["--workers=1"], [f"--iptables-backend={options.iptables_backend}"])
     reports = []
     try:
         warm_up(lab)

@@ -86,7 +86,7 @@ def fail(message):
 class Lab:
     """Two nodes with agent and proxy; `dial` makes one way's client open connections."""
 
-    def __init__(self, build, proxy_flags, suffix=""):
+    def __init__(self, build, proxy_flags, agent_flags=(), suffix=""):
         self.name = f"bench-{os.getpid()}{suffix}"
         self.heddle = os.path.join(build, "bin", "heddle")
         self.load = os.path.join(build, "bench", "heddle-connect-load")
@@ -101,7 +101,7 @@ class Lab:
         with open(os.path.join(self.folder, "bench.yaml"), "w") as f:
             f.write(objects)
         command = [self.heddle, "lab", "up", self.folder, "--name", self.name, "--bin-dir", os.path.join(build, "bin")]
-        command += [f"--proxy-flag={flag}" for flag in proxy_flags]
+        command += [f"--proxy-flag={flag}" for flag in proxy_flags] + [f"--agent-flag={flag}" for flag in agent_flags]
         up = subprocess.run(command, capture_output=True, text=True)
         if up.returncode != 0:
             self.down()

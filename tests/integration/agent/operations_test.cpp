@@ -171,6 +171,18 @@ TEST_F(AgentTest, PutsBackRulesThatSomebodyFlushed) {
   EXPECT_TRUE(test::accept_from(listener));
 }
 
+TEST_F(AgentTest, MakesRulesWithTheBackendItIsToldToUse) {
+  start({"--interception", "iptables", "--iptables-backend", "iptables-legacy"});
+  const TestPod pod = make_wired_pod();
+  const auto reply = add(pod);
+  ASSERT_EQ(reply.code(), 0u) << reply.msg();
+  EXPECT_TRUE(has(get(run_, "/state"), "\"iptables\":\"iptables-legacy\""));
+  EXPECT_TRUE(has(test::run_in(pod.netns.get(), "iptables-legacy -t nat -S").output, "REDIRECT"));
+  EXPECT_EQ(test::run_in(pod.netns.get(), "nft list tables").output, "");
+  const auto bad = test::run_in(pod.netns.get(), HEDDLE_AGENT_PROGRAM " --iptables-backend ipfw 2>&1");
+  EXPECT_TRUE(has(bad.output, "iptables-nft")) << bad.output;
+}
+
 TEST_F(AgentTest, MovesRunningPodsWhenTheInterceptionIsChanged) {
   start();
   FakeProxy first(proxy_socket());
