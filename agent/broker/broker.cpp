@@ -20,8 +20,7 @@ void set_keepalive(int socket) {
   set(SOL_SOCKET, SO_KEEPALIVE, 1);
   set(IPPROTO_TCP, TCP_KEEPIDLE, HEDDLE_KEEPALIVE_S);
   set(IPPROTO_TCP, TCP_KEEPINTVL, HEDDLE_KEEPALIVE_S);
-  // Decides over probes as well, TCP_KEEPCNT would be ignored (tcp(7)).
-  set(IPPROTO_TCP, TCP_USER_TIMEOUT, HEDDLE_USER_TIMEOUT_MS);
+  set(IPPROTO_TCP, TCP_KEEPCNT, HEDDLE_KEEPALIVE_PROBES);
 }
 
 }  // namespace

@@ -11,16 +11,16 @@
 #define SOL_TCP 6
 #define TCP_KEEPIDLE 4
 #define TCP_KEEPINTVL 5
-#define TCP_USER_TIMEOUT 18
+#define TCP_KEEPCNT 6
 
 /* From here it costs a fraction of what system calls do, and agent and proxy need none for a socket of theirs. */
 static __always_inline void set_keepalive(struct bpf_sock_ops *ctx)
 {
-	int on = 1, seconds = HEDDLE_KEEPALIVE_S, limit = HEDDLE_USER_TIMEOUT_MS;
+	int on = 1, seconds = HEDDLE_KEEPALIVE_S, probes = HEDDLE_KEEPALIVE_PROBES;
 
 	bpf_setsockopt(ctx, SOL_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
 	bpf_setsockopt(ctx, SOL_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
-	bpf_setsockopt(ctx, SOL_TCP, TCP_USER_TIMEOUT, &limit, sizeof(limit));
+	bpf_setsockopt(ctx, SOL_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 	bpf_setsockopt(ctx, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 

@@ -26,8 +26,11 @@
 
 /* A connection of the mesh: silent for so long it is probed, as often again, */
 #define HEDDLE_KEEPALIVE_S 10
-/* and given up when bytes or probes have no answer for this long. */
-#define HEDDLE_USER_TIMEOUT_MS 30000
+/*
+ * and given up so long after as many probes have no answer. Not TCP_USER_TIMEOUT: it also ends connections whose
+ * reader answers, but has paused with a full buffer for as long.
+ */
+#define HEDDLE_KEEPALIVE_PROBES 2
 
 struct heddle_address {
 	__be32 ip[4];

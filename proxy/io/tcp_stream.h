@@ -56,9 +56,9 @@ class TcpStream final : public Stream, private IoHandler {
   bool write_ended_ = false;
 };
 
-// Socket options of every connection: no delay, keepalive after 10 s, and 30 s for unacknowledged bytes or
-// probes. Accepted sockets inherit them from their listener (they are copied with the socket), so listeners
-// get them once.
+// Socket options of every connection: no delay, and keepalive that finds a silent peer dead after 30 s. A
+// reader may pause for as long as it wants. Accepted sockets inherit them from their listener (they are
+// copied with the socket), so listeners get them once.
 void set_connection_options(int socket);
 // The same for a brokered socket of an agent that left it to the proxy; it comes without delay already.
 void set_keepalive(int socket);

@@ -327,7 +327,8 @@ TEST_F(Outbound, SetsTheKeepaliveOfTheMeshsOwnSocketsOnly) {
     EXPECT_EQ(option(brokered, SOL_SOCKET, SO_KEEPALIVE), 1);
     EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPIDLE), HEDDLE_KEEPALIVE_S);
     EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPINTVL), HEDDLE_KEEPALIVE_S);
-    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_USER_TIMEOUT), HEDDLE_USER_TIMEOUT_MS);
+    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPCNT), HEDDLE_KEEPALIVE_PROBES);
+    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_USER_TIMEOUT), 0) << "a reader that pauses would be given up";
     const Captured apps = capture(app_->make(ipv6 ? AF_INET6 : AF_INET), at);
     EXPECT_EQ(option(apps.app, SOL_SOCKET, SO_KEEPALIVE), 0) << "an app's socket is its own";
   }

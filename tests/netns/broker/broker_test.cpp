@@ -31,7 +31,8 @@ TEST(Broker, LeavesNothingToSetOnAMarkedSocket) {
       EXPECT_EQ(option(socket, SOL_SOCKET, SO_KEEPALIVE), 1);
       EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPIDLE), HEDDLE_KEEPALIVE_S);
       EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPINTVL), HEDDLE_KEEPALIVE_S);
-      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT), HEDDLE_USER_TIMEOUT_MS);
+      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPCNT), HEDDLE_KEEPALIVE_PROBES);
+      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT), 0) << "a reader that pauses would be given up";
       EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_NODELAY), 1);
       EXPECT_NE(::fcntl(socket.get(), F_GETFL) & O_NONBLOCK, 0);
     }
