@@ -29,7 +29,7 @@ void HttpBucket::connect_more() {
   if (waiters_.empty()) return;
   // HTTP/2: one connection serves everybody who waits, unless it turns out to be full.
   const std::size_t wanted = limits_.http2 ? 1 : waiters_.size();
-  while (connecting_ < wanted) {
+  while (connecting_ < wanted && (limits_.http2 || h1_.size() + connecting_ < limits_.max_h1)) {
     ++connecting_;
     connect();
   }
@@ -55,14 +55,17 @@ void HttpBucket::connect_ended() {
 
 void HttpBucket::connect_failed(const Error& error) {
   --connecting_;
-  // Those for whom another attempt runs go on waiting; requests of now, not those that their failing brings.
+  // An HTTP/1 connection was for one request, and those for whom another attempt runs go on waiting. Requests
+  // of now, not those that their failing brings.
   const std::size_t covered = limits_.http2 ? 0 : connecting_;
   std::size_t failing = waiters_.size() > covered ? waiters_.size() - covered : 0;
+  if (!limits_.http2) failing = std::min<std::size_t>(failing, 1);
   while (failing-- > 0) {
     http::ClientWaiter* waiter = waiters_.pop();
     if (waiter == nullptr) break;
     waiter->client_failed(error);
   }
+  if (!limits_.http2) connect_more();
 }
 
 void HttpBucket::client_idle(http::H1Client& client) {
@@ -82,6 +85,7 @@ void HttpBucket::client_closed(http::H1Client& client) {
   engine_.bury(std::move(*found));
   *found = std::move(h1_.back());
   h1_.pop_back();
+  connect_more();
 }
 
 void HttpBucket::client_available(http::H2Client& client) {

@@ -22,6 +22,9 @@ class HttpBucket : public http::H1ClientOwner, public http::H2ClientOwner {
     std::chrono::milliseconds idle_h1{3000};  // as Linkerd keeps them
     std::chrono::milliseconds idle_h2{300'000};
     std::size_t max_idle = 1000;
+    // HTTP/1 connections to one place, being opened ones included. Further requests wait for one: a mesh peer
+    // may open thousands of streams, and each would take a descriptor of the node.
+    std::size_t max_h1 = 2000;
     http::H2Settings h2;
   };
   // `budget`: of the pod whose connections these are.
