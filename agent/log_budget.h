@@ -20,7 +20,9 @@ class LogBudget {
       begun_ = now;
       taken_ = 0;
     }
-    return taken_ < lines && ++taken_ > 0;
+    if (taken_ >= lines) return false;
+    ++taken_;
+    return true;
   }
 
  private:

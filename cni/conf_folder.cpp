@@ -97,7 +97,7 @@ Result<> replace_conf(const ConfFile& file, std::string_view text) {
   if (auto written = write_file_atomically(fresh, text, file.mode); !written) return written;
   if (!exchange(fresh, file.path)) {
     if (errno == EINVAL || errno == ENOSYS) return replace_by_looking(file, fresh);
-    const Error error = make_errno(errno, "cannot replace " + file.path);
+    Error error = make_errno(errno, "cannot replace " + file.path);
     ::unlink(fresh.c_str());
     return error;
   }

@@ -141,7 +141,7 @@ class Session final : public Visitor, public std::enable_shared_from_this<Sessio
                       });
   }
 
-  void start_following(const http::response<http::string_body>& head, HttpAnswer answer) {
+  void start_following(const http::response<http::string_body>& head, const HttpAnswer& answer) {
     std::string text = "HTTP/1.1 200 OK\r\nContent-Type: " + std::string(head[http::field::content_type]) +
                        "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n";
     enqueue(text + answer.body);

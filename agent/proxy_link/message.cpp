@@ -13,7 +13,7 @@ constexpr std::size_t max_text_bytes = 1024;
 constexpr std::uint32_t max_sockets_per_request = 1024;
 constexpr int max_ips = 1024;
 
-Error malformed(std::string what) {
+Error malformed(const std::string& what) {
   return make_error(Errc::invalid_argument, "malformed message from a proxy: " + what);
 }
 
