@@ -33,7 +33,7 @@ const std::vector<PortRange>& skipped_ports(const RedirectRules& rules, bool inb
 
 // "10.0.0.0/8"; with `short_hosts` a host prefix is a bare address.
 std::string prefix(const Cidr& cidr, bool short_hosts) {
-  const auto base = cidr.base.to_string();
+  auto base = cidr.base.to_string();
   if (short_hosts && cidr.bits == 128) return base;
   return base + "/" + std::to_string(is_v4(cidr) ? cidr.bits - 96 : cidr.bits);
 }

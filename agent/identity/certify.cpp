@@ -130,7 +130,7 @@ void IdentityClient::certify(const std::string& identity, const std::string& csr
   Call* raw = call.get();
   raw->stub->async()->Certify(
       &raw->context, &raw->request, &raw->response,
-      [impl = impl_.get(), call](grpc::Status status) { impl->finish(call, status); });
+      [impl = impl_.get(), call](const grpc::Status& status) { impl->finish(call, status); });
 }
 
 }  // namespace heddle::agent

@@ -29,7 +29,7 @@ class SourceDirectory final : public PodDirectory {
 
   Result<> start(std::function<void()> on_change) override {
     return source_->start(
-        [on_change = std::move(on_change)](std::shared_ptr<const source::Snapshot>) { on_change(); });
+        [on_change = std::move(on_change)](const std::shared_ptr<const source::Snapshot>&) { on_change(); });
   }
 
   std::optional<SourcePod> find(std::string_view ns, std::string_view name,
