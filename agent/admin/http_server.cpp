@@ -126,7 +126,7 @@ class Session final : public Visitor, public std::enable_shared_from_this<Sessio
     if (answer.follow) {
       // Without a length: the end of the connection is the end of the body.
       head.keep_alive(false);
-      start_following(head, std::move(answer));
+      start_following(head, answer);
       return;
     }
     head.body() = std::move(answer.body);
