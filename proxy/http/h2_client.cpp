@@ -102,9 +102,14 @@ void H2Client::on_capacity() {
 void ClientStream::on_header(std::string_view name, std::string_view value) {
   if (responded_) {
     if (!trailers_) trailers_ = std::make_unique<Fields>();
-    if (trailers_->size() < max_fields &&
-        trailers_->text_size() + name.size() + value.size() <= max_trailer_bytes)
+    // Without some of them the message would look whole, and say something else: a grpc-status may be
+    // missing.
+    if (trailers_->size() >= max_fields ||
+        trailers_->text_size() + name.size() + value.size() > max_trailer_bytes) {
+      too_large_ = true;
+    } else {
       trailers_->add(name, value);
+    }
     return;
   }
   if (!head_) head_ = std::make_unique<ResponseHead>();
@@ -123,6 +128,11 @@ void ClientStream::on_header(std::string_view name, std::string_view value) {
 void ClientStream::on_headers_end(bool end_stream) {
   if (requester_ == nullptr) return;
   if (!responded_) return respond(end_stream);
+  if (too_large_) {
+    reset(NGHTTP2_ENHANCE_YOUR_CALM);
+    std::exchange(requester_, nullptr)->abort(Abort::protocol);
+    return;
+  }
   ResponsePeer* requester = take_requester();
   if (trailers_) {
     requester->trailers(std::move(*trailers_));

@@ -76,9 +76,14 @@ class H2Server final : public H2Session {
 void ServerStream::on_header(std::string_view name, std::string_view value) {
   if (started_) {
     if (!trailers_) trailers_ = std::make_unique<Fields>();
-    if (trailers_->size() < max_fields &&
-        trailers_->text_size() + name.size() + value.size() <= max_trailer_bytes)
+    // Without some of them the message would look whole, and say something else: a grpc-status may be
+    // missing.
+    if (trailers_->size() >= max_fields ||
+        trailers_->text_size() + name.size() + value.size() > max_trailer_bytes) {
+      too_large_ = true;
+    } else {
       trailers_->add(name, value);
+    }
     return;
   }
   RequestHead& head = *head_;
@@ -102,6 +107,7 @@ void ServerStream::on_headers_end(bool end_stream) {
     // nghttp2 lets only trailers with END_STREAM through.
     request_ended_ = true;
     if (request_ == nullptr) return;
+    if (too_large_) return reset(NGHTTP2_ENHANCE_YOUR_CALM);
     if (trailers_) {
       request_->trailers(std::move(*trailers_));
     } else {

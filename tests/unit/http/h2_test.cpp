@@ -142,6 +142,33 @@ TEST_F(MeshPair, CarriesTrailersBothWays) {
   EXPECT_EQ(asker.trailing.find("grpc-status"), "0");
 }
 
+TEST_F(MeshPair, EndsMessagesWhoseTrailersAreTooLongInsteadOfCuttingThem) {
+  const auto too_long = [] {
+    Fields trailers;
+    for (int i = 0; i < 20; ++i) trailers.add("x-" + std::to_string(i), std::string(1000, 'v'));
+    trailers.add("grpc-status", "0");
+    return trailers;
+  };
+  const RequestHead head = request("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+  Asker up;
+  up.peer = client_->start(head, false, up);
+  up.peer->trailers(too_long());
+  ASSERT_TRUE(loop_.until([&] { return up.over; }));
+  EXPECT_TRUE(up.aborted);
+  EXPECT_FALSE(answerer_.ended) << "the request would look whole";
+  Asker down;
+  down.peer = client_->start(head, false, down);
+  down.peer->data({}, true);
+  ASSERT_TRUE(loop_.until([&] { return answerer_.ended; }));
+  ResponseHead response;
+  response.status = 200;
+  answerer_.requester->respond(response, false);
+  answerer_.finish([&](ResponsePeer& to) { to.trailers(too_long()); });
+  ASSERT_TRUE(loop_.until([&] { return down.over; }));
+  EXPECT_TRUE(down.aborted);
+  EXPECT_EQ(client_closed_, 0) << "other streams go on";
+}
+
 TEST_F(MeshPair, StopsASenderAtTheWindowAndNobodyElse) {
   const RequestHead head = request("POST /slow HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
   answerer_.consume = false;
