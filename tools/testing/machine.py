@@ -12,8 +12,16 @@ OURS = re.compile(r"heddle")
 # kernel ends every process and removes every mount, interface and pin that is left, whatever happened. The shell stays
 # as process 1 to reap orphans; nothing but cgroups is shared with the machine.
 ISOLATE = ["unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "--kill-child", "--propagation", "private", "sh", "-c",
-           'mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock && mount --bind "$1" /tmp && '
-           'ip link set lo up && shift && "$@"; exit $?', "sh"]
+           # A checkout may itself be below /tmp or /run: it is held open and put back.
+           'exec 8<"$2" 9<"$3" && mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock && '
+           'mount --bind "$1" /tmp && mkdir -p "$2" "$3" && mount -c --rbind /proc/self/fd/8 "$2" && '
+           'mount -c --rbind /proc/self/fd/9 "$3" && exec 8<&- 9<&- && cd "$2" && '
+           'ip link set lo up && shift 3 && "$@"; exit $?', "sh"]
+
+
+def isolated(scratch, root, build, command):
+    """The command in such namespaces; `scratch` is its /tmp, the checkout and the build tree stay where they are."""
+    return [*ISOLATE, scratch, root, build, *command]
 
 
 def run(command, log, cwd=None, environment=None, timeout=None, echo=None):

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from machine import ISOLATE, output_of, run
+from machine import isolated, output_of, run
 from results import FAILED, PASSED, Outcome, print_failures, read_ctest, read_skipped_cases
 
 # Programs with threads or hand-overs between them: what ThreadSanitizer can say something about.
@@ -116,8 +116,9 @@ def run_ctest(settings, preset, tests, environment=None, prefix=()):
     cases = tempfile.mkdtemp(prefix=f"{preset}-cases-", dir=settings.logs)
     junit = os.path.join(settings.logs, f"{preset}-ctest.xml")
     exact = "^(" + "|".join(re.escape(name) for name in tests) + ")$"
-    command = [*ISOLATE, settings.scratch, *prefix, "ctest", "--test-dir", folder, "-R", exact, "-j", str(settings.jobs), "--output-junit", junit,
-               "--test-output-size-passed", "200000", "--test-output-size-failed", "400000", "--no-tests=error"]
+    command = isolated(settings.scratch, settings.root, folder,
+                       [*prefix, "ctest", "--test-dir", folder, "-R", exact, "-j", str(settings.jobs), "--output-junit", junit,
+                        "--test-output-size-passed", "200000", "--test-output-size-failed", "400000", "--no-tests=error"])
     variables = {"GTEST_OUTPUT": f"xml:{cases}/", "CTEST_OUTPUT_ON_FAILURE": "1", **(environment or {})}
     if settings.everything:
         variables["HEDDLE_TEST_ALL"] = "1"

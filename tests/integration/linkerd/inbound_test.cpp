@@ -85,7 +85,7 @@ TEST_F(LinkerdClient, SendsUpgradedHttp1InAbsoluteForm) {
 TEST_F(LinkerdClient, SendsBytesOverTlsWithHalfCloses) {
   Peer client = secured(port());
   ASSERT_TRUE(client.write(std::string("\x01\x02question", 10)));
-  auto app = app_.accept();
+  auto app = app_dialled();
   ASSERT_TRUE(app);
   client.finish();
   EXPECT_EQ(app->read_rest(), std::string("\x01\x02question", 10));
@@ -97,7 +97,7 @@ TEST_F(LinkerdClient, SendsBytesOverTlsWithHalfCloses) {
 
 TEST_F(LinkerdClient, WaitsForAServerThatSpeaksFirstOverTls) {
   Peer client = secured(port());
-  auto app = app_.accept();
+  auto app = app_dialled();
   ASSERT_TRUE(app);
   ASSERT_TRUE(app->write("220 hello\r\n"));
   EXPECT_EQ(client.read_until("\n"), "220 hello\r\n");
@@ -112,7 +112,7 @@ TEST_F(LinkerdClient, IsAskedForAnotherKeyShare) {
   with.groups = "P-521:X25519";
   ASSERT_TRUE(client.connect_tls(with)) << client.failure();
   ASSERT_TRUE(client.write("\x01"));
-  EXPECT_TRUE(app_.accept());
+  EXPECT_TRUE(app_dialled());
 }
 
 TEST_F(LinkerdClient, GetsNoProtocolAtAnAppsPort) {
@@ -120,7 +120,7 @@ TEST_F(LinkerdClient, GetsNoProtocolAtAnAppsPort) {
   Peer client = secured(port(), {transport_alpn});
   EXPECT_EQ(client.alpn(), "");
   ASSERT_TRUE(client.write("\x01plain"));
-  auto app = app_.accept();
+  auto app = app_dialled();
   ASSERT_TRUE(app);
   EXPECT_EQ(app->read(6), "\x01plain");
 }
@@ -128,7 +128,7 @@ TEST_F(LinkerdClient, GetsNoProtocolAtAnAppsPort) {
 TEST_F(LinkerdClient, SendsBytesBehindAHeader) {
   Peer client = on_4143();
   ASSERT_TRUE(client.write(header_bytes(port_field(port())) + "GET / HTTP/1.1\r\n\r\n"));
-  auto app = app_.accept();
+  auto app = app_dialled();
   ASSERT_TRUE(app);
   // Bytes are bytes, whatever they look like.
   EXPECT_EQ(app->read(18), "GET / HTTP/1.1\r\n\r\n");
@@ -142,7 +142,7 @@ TEST_F(LinkerdClient, SendsBytesBehindAHeader) {
 TEST_F(LinkerdClient, IsGreetedByTheAppAfterNothingButTheHeader) {
   Peer client = on_4143();
   ASSERT_TRUE(client.write(header_bytes(port_field(port()))));
-  auto app = app_.accept();
+  auto app = app_dialled();
   ASSERT_TRUE(app);
   ASSERT_TRUE(app->write("220 hello\r\n"));
   EXPECT_EQ(client.read_until("\n"), "220 hello\r\n");
@@ -184,7 +184,7 @@ TEST_F(LinkerdClient, MaySplitTheHeaderAnywhere) {
   const std::string whole = header_bytes(port_field(port())) + "\x01payload";
   Peer client = on_4143();
   for (const char byte : whole) ASSERT_TRUE(client.write(std::string_view(&byte, 1)));
-  auto app = app_.accept();
+  auto app = app_dialled();
   ASSERT_TRUE(app);
   EXPECT_EQ(app->read(8), "\x01payload");
 }

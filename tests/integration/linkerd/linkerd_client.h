@@ -54,6 +54,14 @@ class LinkerdClient : public ::testing::Test {
     return lab_.eventually(
         [&] { return lab_.metric("inbound_tcp_errors_total", {"error=\"" + why + "\""}) == count; });
   }
+  // The app's connection once TLS has ended: one that was dialled while the client was slow to begin TLS was
+  // dropped before the handshake was over.
+  std::optional<Peer> app_dialled() {
+    while (auto app = app_.accept()) {
+      if (!app->was_reset()) return app;
+    }
+    return std::nullopt;
+  }
   // The app's connection that carries a request: what was dialled while the client was still silent is
   // dropped.
   std::optional<Peer> app_asked() {

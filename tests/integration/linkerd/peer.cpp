@@ -283,6 +283,11 @@ bool Peer::has_bytes() {
   return ::recv(impl_->socket.get(), &byte, 1, MSG_PEEK) == 1;
 }
 
+bool Peer::was_reset() {
+  char byte = 0;
+  return ::recv(impl_->socket.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN;
+}
+
 int Peer::descriptor() const {
   return impl_->socket.get();
 }

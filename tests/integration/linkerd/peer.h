@@ -64,6 +64,8 @@ class Peer {
   void reset();
   // Waits for bytes, which stay to be read: false when the connection ends before any (or stays silent).
   bool has_bytes();
+  // Already; does not wait.
+  bool was_reset();
   int descriptor() const;
   void set_limit(std::chrono::milliseconds limit);
 
