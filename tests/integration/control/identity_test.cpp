@@ -106,6 +106,11 @@ TEST_F(Identity, WaitsAMomentForAPodThatIsNotKnownYet) {
   writer.join();
   EXPECT_TRUE(waited) << "the request never was among those that wait";
   EXPECT_EQ(status.code, ok) << status.message;
+  // It stops waiting a moment after it was answered.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (control_.metric("heddle_control_certificates_waiting") != 0 &&
+         std::chrono::steady_clock::now() < deadline) {
+  }
   EXPECT_EQ(control_.metric("heddle_control_certificates_waiting"), 0);
   EXPECT_EQ(control_.metric("heddle_control_certificates_refused_total{reason=\"not_scheduled\"}"), 0);
 }

@@ -183,7 +183,7 @@ TEST(HeadTimeout, EndsAnHttp2ConnectionWhoseHeadNeverEnds) {
 }
 
 TEST(HeadTimeout, IsForEachHttp2HeadAnew) {
-  TestLoop loop({milliseconds(60), milliseconds(0), milliseconds(5)});
+  TestLoop loop({milliseconds(1000), milliseconds(0), milliseconds(5)});
   Slow busy(loop, true);
   busy.answerer.on_start = [&] { busy.answerer.answer(200, ""); };
   busy.client->say(preface);
@@ -196,9 +196,9 @@ TEST(HeadTimeout, IsForEachHttp2HeadAnew) {
   char stream = 1;
   busy.client->say(begin_of(stream));
   const auto since = Loop::Clock::now();
-  for (; Loop::Clock::now() - since < milliseconds(200) && stream < 100; stream += 2) {
+  for (; Loop::Clock::now() - since < milliseconds(1500) && stream < 100; stream += 2) {
     Timer pause(loop.loop, [] {});
-    pause.arm(milliseconds(8));
+    pause.arm(milliseconds(100));
     ASSERT_TRUE(loop.until([&] { return !pause.armed(); }));
     busy.client->say(end_of(stream) + begin_of(static_cast<char>(stream + 2)));
     loop.settle();
