@@ -125,6 +125,10 @@ EndpointSlice decode_slice(Reader& in, const Value& object) {
     endpoint.hostname = in.text(&item, "hostname");
     endpoint.node_name = in.text(&item, "nodeName");
     endpoint.zone = in.text(&item, "zone");
+    // v1beta1 says both in a map of labels.
+    const Value* topology = in.map(&item, "topology");
+    if (endpoint.node_name.empty()) endpoint.node_name = in.text(topology, "kubernetes.io/hostname");
+    if (endpoint.zone.empty()) endpoint.zone = in.text(topology, "topology.kubernetes.io/zone");
     endpoint.pod = target_pod(in, item);
     in.each_in(in.map(&item, "hints"), "forZones",
                [&](const Value& zone) { endpoint.hint_zones.push_back(in.text(&zone, "name")); });

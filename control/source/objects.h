@@ -20,6 +20,8 @@ struct OwnerReference {
   std::string kind;
   std::string name;
   bool controller = false;
+
+  bool operator==(const OwnerReference&) const = default;
 };
 
 struct Meta {
@@ -30,6 +32,8 @@ struct Meta {
   Labels annotations;
   std::vector<OwnerReference> owners;
   bool deleting = false;  // deletionTimestamp is set
+
+  bool operator==(const Meta&) const = default;
 };
 
 enum class Protocol : std::uint8_t { tcp, udp, sctp };
@@ -38,6 +42,8 @@ struct ContainerPort {
   std::string name;  // may be empty
   std::uint16_t port = 0;
   Protocol protocol = Protocol::tcp;
+
+  bool operator==(const ContainerPort&) const = default;
 };
 
 struct Pod {
@@ -52,19 +58,27 @@ struct Pod {
 
   // Its containers have ended for good: it has no traffic and needs no identity.
   bool finished() const { return phase == "Succeeded" || phase == "Failed"; }
+
+  bool operator==(const Pod&) const = default;
 };
 
 struct Namespace {
   Meta meta;
+
+  bool operator==(const Namespace&) const = default;
 };
 
 struct ServiceAccount {
   Meta meta;
+
+  bool operator==(const ServiceAccount&) const = default;
 };
 
 struct Node {
   Meta meta;  // label topology.kubernetes.io/zone
   std::vector<IpAddress> internal_ips;
+
+  bool operator==(const Node&) const = default;
 };
 
 struct ServicePort {
@@ -73,6 +87,8 @@ struct ServicePort {
   std::uint16_t port = 0;
   std::variant<std::uint16_t, std::string> target_port;  // number, or name of a container's port
   std::string app_protocol;                              // empty: not said
+
+  bool operator==(const ServicePort&) const = default;
 };
 
 struct Service {
@@ -87,6 +103,8 @@ struct Service {
 
   // The TCP port with this number, or nullptr.
   const ServicePort* port(std::uint16_t number) const;
+
+  bool operator==(const Service&) const = default;
 };
 
 struct EndpointPort {
@@ -94,6 +112,8 @@ struct EndpointPort {
   Protocol protocol = Protocol::tcp;
   std::uint16_t port = 0;
   std::string app_protocol;
+
+  bool operator==(const EndpointPort&) const = default;
 };
 
 struct Endpoint {
@@ -107,6 +127,8 @@ struct Endpoint {
   std::string zone;
   std::string pod;  // targetRef of kind Pod: its name; the namespace is the slice's
   std::vector<std::string> hint_zones;
+
+  bool operator==(const Endpoint&) const = default;
 };
 
 // Also what an Endpoints object becomes: one slice per subset.
@@ -115,6 +137,8 @@ struct EndpointSlice {
   std::string service;  // label kubernetes.io/service-name; may be empty
   std::vector<EndpointPort> ports;
   std::vector<Endpoint> endpoints;
+
+  bool operator==(const EndpointSlice&) const = default;
 };
 
 }  // namespace heddle::source
