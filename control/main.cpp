@@ -16,6 +16,7 @@
 #include "control/rpc/services.h"
 #include "control/settings.h"
 #include "control/source/annotations.h"
+#include "control/source/kubernetes/source.h"
 #include "control/source/source.h"
 
 namespace heddle::control {
@@ -43,6 +44,12 @@ struct Control {
   std::unique_ptr<RpcServer> identity;
 };
 
+void publish(Control& control, const std::shared_ptr<const source::Snapshot>& snapshot) {
+  control.endpoints->publish(snapshot);
+  control.profiles->publish(snapshot);
+  control.identity_service.waiting->retry();
+}
+
 std::string metrics_page(const Control& control) {
   return render_metrics({HEDDLE_VERSION, control.started, control.authority->current()->not_after(),
                          control.source->status(), control.endpoints->questions(),
@@ -66,22 +73,47 @@ Result<> open_authority(Control& control) {
   return control.authority->refresh_server_leaf(control.own_identity);
 }
 
+Result<std::unique_ptr<source::Source>> make_source(const Settings& s) {
+  if (s.source != "kubernetes") return source::make_source(s.source);
+  source::KubernetesOptions options;
+  options.kubeconfig = s.kubeconfig;
+  options.context = s.context;
+  options.insecure_skip_tls_verify = s.insecure_skip_tls_verify;
+  return source::make_kubernetes_source(options);
+}
+
 Result<> start_source(Control& control) {
-  auto source = source::make_source(control.settings.source);
+  auto source = make_source(control.settings);
   if (!source) return source.error();
   control.source = std::move(*source);
   control.endpoints =
       std::make_unique<EndpointTopics>(EndpointTraits{control.names}, control.source->current());
   control.profiles = std::make_unique<ProfileTopics>(ProfileTraits{control.names}, control.source->current());
   control.identity_service = make_identity_service(*control.certifier, *control.source, control.counters);
-  const auto publish = [&control](const std::shared_ptr<const source::Snapshot>& snapshot) {
-    control.endpoints->publish(snapshot);
-    control.profiles->publish(snapshot);
-    control.identity_service.waiting->retry();
-  };
-  if (auto started = control.source->start(publish); !started) return started;
-  publish(control.source->current());  // the first one is not announced
+  return control.source->start([&control](const auto& snapshot) { publish(control, snapshot); });
+}
+
+Result<> start_admin(Control& control) {
+  auto admin = AdminServer::start(
+      control.settings.admin_address,
+      {[&control] { return metrics_page(control); }, [&control] { return control.ready.load(); }});
+  if (!admin) return admin.error();
+  control.admin = std::move(*admin);
   return {};
+}
+
+// Answers given before all objects are known would be wrong: nothing is served until then. False: a signal
+// came first.
+bool wait_for_objects(Control& control, const sigset_t& signals) {
+  constexpr timespec interval{0, 10'000'000};
+  while (!control.source->status().synced) {
+    if (const int signal = ::sigtimedwait(&signals, nullptr, &interval); signal > 0) {
+      spdlog::info("stopping before all objects were read signal={}", signal);
+      return false;
+    }
+  }
+  publish(control, control.source->current());  // a folder's first one is not announced
+  return true;
 }
 
 Result<> start_servers(Control& control) {
@@ -91,10 +123,6 @@ Result<> start_servers(Control& control) {
         {address, control.authority->server_certificate_path(), control.authority->server_key_path()},
         std::move(service));
   };
-  auto admin = AdminServer::start(s.admin_address, {[&control] { return metrics_page(control); },
-                                                    [&control] { return control.ready.load(); }});
-  if (!admin) return admin.error();
-  control.admin = std::move(*admin);
   auto destination = serve(
       s.destination_address,
       make_destination_service(s.cluster_domain, *control.endpoints, *control.profiles, control.counters));
@@ -106,10 +134,13 @@ Result<> start_servers(Control& control) {
   return {};
 }
 
-Result<> start(Control& control) {
-  if (auto done = open_authority(control); !done) return done;
-  if (auto done = start_source(control); !done) return done;
-  if (auto done = start_servers(control); !done) return done;
+// False: a signal came before everything was served.
+Result<bool> start(Control& control, const sigset_t& signals) {
+  if (auto done = open_authority(control); !done) return done.error();
+  if (auto done = start_source(control); !done) return done.error();
+  if (auto done = start_admin(control); !done) return done.error();
+  if (!wait_for_objects(control, signals)) return false;
+  if (auto done = start_servers(control); !done) return done.error();
   if (control.settings.node_tokens.empty()) {
     spdlog::warn("no --node-tokens: every certificate request will be refused");
   }
@@ -117,7 +148,7 @@ Result<> start(Control& control) {
   spdlog::info("serving identity_port={} destination_port={} admin_port={} objects={} trust_anchors={}",
                control.identity->port(), control.destination->port(), control.admin->port(),
                control.source->status().objects, control.authority->trust_anchors_path());
-  return {};
+  return true;
 }
 
 // Tried every second, told of once: a failure that lasts must not fill the log.
@@ -181,10 +212,12 @@ int run(int argc, char** argv) {
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // inherited by every thread started below
   ::signal(SIGPIPE, SIG_IGN);
   (void)raise_fd_limit().has_value();  // fewer streams than hoped for is better than none
-  if (const auto started = start(control); !started) {
+  const auto started = start(control, signals);
+  if (!started) {
     spdlog::error("cannot start: {}", started.error().message());
     return 1;
   }
+  if (!*started) return 0;
   wait_for_signal(control, signals);
   stop(control);
   return 0;

@@ -49,8 +49,16 @@ CLI::Option* duration(CLI::App& app, const std::string& name, std::chrono::secon
 }
 
 void add_flags(CLI::App& app, Settings& s) {
-  flag(app, "source", s.source, "Kubernetes objects: folder:PATH, YAML or JSON files watched by inotify")
+  flag(
+      app, "source", s.source,
+      "Kubernetes objects: kubernetes, a cluster's API server, or folder:PATH, YAML or JSON files watched by "
+      "inotify")
       ->required();
+  flag(app, "kubeconfig", s.kubeconfig, "Of --source kubernetes; else $KUBECONFIG, else what a pod finds");
+  flag(app, "context", s.context, "Of the kubeconfig; else its current-context");
+  app.add_flag("--insecure-skip-tls-verify", s.insecure_skip_tls_verify,
+               "Accept a kubeconfig that says the same: anybody can then pose as the API server")
+      ->envname(env_name("insecure-skip-tls-verify"));
   flag(app, "state-dir", s.state_dir, "Folder of the certificate authority; made on first start");
   flag(app, "identity-address", s.identity_address, "Identity service (gRPC over TLS)");
   flag(app, "destination-address", s.destination_address, "Destination service (gRPC over TLS)");

@@ -11,6 +11,9 @@ namespace heddle::control {
 // heddle-control's command line; each flag --foo-bar is also the environment variable HEDDLE_FOO_BAR.
 struct Settings {
   std::string source;
+  std::string kubeconfig;
+  std::string context;
+  bool insecure_skip_tls_verify = false;
   std::string state_dir = "/var/lib/heddle-control";
   std::string identity_address = "0.0.0.0:8080";
   std::string destination_address = "0.0.0.0:8086";

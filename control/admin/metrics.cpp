@@ -67,12 +67,20 @@ void add_source(Page& page, const source::Status& status) {
   page.sample("", status.objects);
   page.family("heddle_control_source_version", "gauge", "Rises with every change of the objects.");
   page.sample("", status.version);
-  page.family("heddle_control_source_broken_files", "gauge", "Files whose last good objects stay in use.");
+  page.family("heddle_control_source_broken_files", "gauge",
+              "Files or objects whose last good state stays in use.");
   page.sample("", status.broken_files);
-  page.family("heddle_control_source_errors_total", "counter", "Files that could not be read or parsed.");
+  page.family("heddle_control_source_errors_total", "counter",
+              "Files, objects or answers that could not be had or used.");
   page.sample("", status.errors);
   page.family("heddle_control_source_connected", "gauge", "1 while changes are being seen.");
   page.sample("", status.connected ? 1 : 0);
+  page.family("heddle_control_source_synced", "gauge", "1 once all objects were read.");
+  page.sample("", status.synced ? 1 : 0);
+  page.family("heddle_control_source_last_event_age_seconds", "gauge",
+              "Since the source last heard of its folder or API server.");
+  page.sample("",
+              std::chrono::duration<double>(std::chrono::steady_clock::now() - status.last_heard).count());
 }
 
 }  // namespace

@@ -276,6 +276,7 @@ void FolderSource::publish() {
   status.objects = objects.size();
   status.errors = errors_;
   status.connected = connected_;
+  status.synced = true;
   std::shared_ptr<const Snapshot> next;
   {
     const std::lock_guard lock(mutex_);

@@ -10,8 +10,9 @@ Result<std::unique_ptr<Source>> make_source(std::string_view spec) {
   if (spec.starts_with(folder) && spec.size() > folder.size()) {
     return make_folder_source(std::string(spec.substr(folder.size())));
   }
-  return make_error(Errc::invalid_argument, "unknown source '" + std::string(spec) +
-                                                "': use folder:PATH, a folder of Kubernetes YAML");
+  return make_error(Errc::invalid_argument,
+                    "unknown source '" + std::string(spec) +
+                        "': use folder:PATH, a folder of Kubernetes YAML (heddle-control also: kubernetes)");
 }
 
 }  // namespace heddle::source

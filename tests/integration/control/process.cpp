@@ -67,24 +67,37 @@ ControlProcess::~ControlProcess() {
   if (::testing::Test::HasFailure()) std::cerr << "heddle-control said:\n" << log();
 }
 
-void ControlProcess::start() {
+void ControlProcess::launch() {
   const auto port = [](std::uint16_t number) { return "127.0.0.1:" + std::to_string(number); };
   std::vector<std::string> arguments{HEDDLE_CONTROL,
-                                     "--source=folder:" + folder_.file("objects"),
                                      "--state-dir=" + folder_.file("state"),
                                      "--node-tokens=" + folder_.file("tokens"),
                                      "--identity-address=" + port(identity_port_),
                                      "--destination-address=" + port(destination_port_),
                                      "--admin-address=" + port(admin_port_)};
   arguments.insert(arguments.end(), more_flags_.begin(), more_flags_.end());
-  pid_ = spawn(arguments, folder_.file("log"));
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  int status = 0;
-  while (status != 200 && std::chrono::steady_clock::now() < deadline) {
-    admin("/ready", &status);
-    if (status != 200) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const auto is_source = [](const std::string& flag) { return flag.starts_with("--source="); };
+  if (std::ranges::none_of(more_flags_, is_source)) {
+    arguments.push_back("--source=folder:" + folder_.file("objects"));
   }
-  ASSERT_EQ(status, 200) << "not ready after 30 s";
+  pid_ = spawn(arguments, folder_.file("log"));
+}
+
+bool ControlProcess::ready() const {
+  int status = 0;
+  admin("/ready", &status);
+  return status == 200;
+}
+
+void ControlProcess::start() {
+  launch();
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  bool is_ready = false;
+  while (!is_ready && std::chrono::steady_clock::now() < deadline) {
+    is_ready = ready();
+    if (!is_ready) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ASSERT_TRUE(is_ready) << "not ready after 30 s";
 }
 
 void ControlProcess::kill() {

@@ -11,7 +11,8 @@
 
 namespace heddle::test {
 
-// heddle-control on free ports of the loopback, with a folder of objects, a state folder and one of tokens.
+// heddle-control on free ports of the loopback, with a folder of objects (unless `more_flags` name another
+// source), a state folder and one of tokens.
 // Its log is printed when the test has failed.
 class ControlProcess {
  public:
@@ -20,7 +21,9 @@ class ControlProcess {
   ControlProcess(const ControlProcess&) = delete;
   ControlProcess& operator=(const ControlProcess&) = delete;
 
-  void start();     // waits for /ready
+  void start();   // waits for /ready
+  void launch();  // does not wait
+  bool ready() const;
   void kill();      // SIGKILL
   int terminate();  // SIGTERM; its exit code
   void put(const std::string& file, const std::string& yaml) { folder_.put("objects/" + file, yaml); }

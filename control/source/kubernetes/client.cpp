@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/source/kubernetes/client.h"
+
+#include <netinet/tcp.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ssl.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+#include <boost/beast/ssl.hpp>
+#include <charconv>
+
+#include "control/source/kubernetes/tls.h"
+
+namespace heddle::source::kubernetes {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+
+namespace {
+
+constexpr auto awaited = asio::as_tuple(asio::use_awaitable);
+constexpr std::size_t header_limit = 16 * 1024;
+constexpr std::size_t piece_size = 32 * 1024;
+constexpr std::size_t complaint_limit = 64 * 1024;  // of a body that explains a refusal
+
+// Requests leave at once, and a server that vanished without a word is noticed before a watch's silence would
+// tell.
+void tune(tcp::socket& socket) {
+  using UserTimeout = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_USER_TIMEOUT>;
+  using Idle = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPIDLE>;
+  using Interval = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPINTVL>;
+  using Count = asio::detail::socket_option::integer<IPPROTO_TCP, TCP_KEEPCNT>;
+  boost::system::error_code ignored;  // without them the silence tells
+  socket.set_option(tcp::no_delay(true), ignored);
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);
+  socket.set_option(Idle(15), ignored);
+  socket.set_option(Interval(5), ignored);
+  socket.set_option(Count(3), ignored);
+  socket.set_option(UserTimeout(30'000), ignored);
+}
+
+// Seconds only; a date is as good as none.
+std::optional<std::chrono::seconds> retry_after_of(std::string_view text) {
+  unsigned seconds = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return std::chrono::seconds(seconds);
+}
+
+}  // namespace
+
+struct Client::Connection {
+  Connection(asio::io_context& context, asio::ssl::context tls_context)
+      : tls(std::move(tls_context)), stream(context, tls) {}
+
+  beast::tcp_stream& socket() { return beast::get_lowest_layer(stream); }
+
+  asio::ssl::context tls;
+  beast::ssl_stream<beast::tcp_stream> stream;
+  beast::flat_buffer buffer{header_limit + piece_size};
+};
+
+Client::Client(asio::io_context& context, const Access& access, const Timeouts& timeouts)
+    : context_(context), access_(access), timeouts_(timeouts) {}
+Client::~Client() = default;
+
+asio::awaitable<Result<Answer>> Client::get(std::string target) {
+  co_return co_await ask(std::move(target), nullptr, timeouts_.answer);
+}
+
+asio::awaitable<Result<Answer>> Client::watch(std::string target, const Sink& sink) {
+  co_return co_await ask(std::move(target), &sink, timeouts_.silence);
+}
+
+asio::awaitable<Result<Answer>> Client::ask(std::string target, const Sink* sink,
+                                            std::chrono::milliseconds silence) {
+  if (!connection_) {
+    const auto connected = co_await connect();
+    if (!connected) {
+      connection_.reset();
+      co_return connected.error();
+    }
+  }
+  const auto sent = co_await send(target);
+  if (!sent) {
+    connection_.reset();
+    co_return sent.error();
+  }
+  auto answer = co_await receive(sink, silence);
+  if (!answer) connection_.reset();
+  co_return answer;
+}
+
+asio::awaitable<Result<>> Client::connect() {
+  auto tls = make_tls_context(access_);
+  if (!tls) co_return tls.error();
+  tcp::resolver resolver(context_);
+  const std::string port = std::to_string(access_.port);
+  const auto [resolve_error, places] = co_await resolver.async_resolve(access_.host, port, awaited);
+  if (resolve_error) co_return failed(resolve_error, "its name cannot be resolved");
+  connection_ = std::make_unique<Connection>(context_, std::move(*tls));
+  Connection& c = *connection_;
+  c.socket().expires_after(timeouts_.connect);
+  const auto [connect_error, place] = co_await c.socket().async_connect(places, awaited);
+  if (connect_error) co_return failed(connect_error, "cannot connect");
+  tune(c.socket().socket());
+  if (auto set = expect_server(c.stream.native_handle(), access_); !set) co_return set;
+  c.socket().expires_after(timeouts_.connect);
+  const auto [tls_error] = co_await c.stream.async_handshake(asio::ssl::stream_base::client, awaited);
+  if (tls_error) {
+    const std::string why = why_unverified(c.stream.native_handle());
+    if (why.empty()) co_return failed(tls_error, "TLS");
+    co_return make_error(
+        Errc::permission_denied,
+        "API server " + access_.host + ":" + port + ": its certificate is not accepted: " + why +
+            "; compare certificate-authority and tls-server-name (" + access_.server_name + ")");
+  }
+  co_return Result<>();
+}
+
+asio::awaitable<Result<>> Client::send(const std::string& target) {
+  http::request<http::empty_body> request(http::verb::get, access_.path_prefix + target, 11);
+  const bool v6 = access_.host.find(':') != std::string::npos;
+  const std::string host = v6 ? "[" + access_.host + "]" : access_.host;
+  request.set(http::field::host, access_.port == 443 ? host : host + ":" + std::to_string(access_.port));
+  request.set(http::field::user_agent, "heddle-control");
+  request.set(http::field::accept, "application/json");
+  if (!access_.token.empty()) {
+    const auto token = read_token(access_.token);
+    if (!token) co_return token.error();
+    request.set(http::field::authorization, "Bearer " + *token);
+  }
+  connection_->socket().expires_after(timeouts_.answer);
+  const auto [error, bytes] = co_await http::async_write(connection_->stream, request, awaited);
+  if (error) co_return failed(error, "cannot send a request");
+  co_return Result<>();
+}
+
+asio::awaitable<Result<Answer>> Client::receive(const Sink* sink, std::chrono::milliseconds silence) {
+  Connection& c = *connection_;
+  http::response_parser<http::buffer_body> parser;
+  parser.header_limit(header_limit);
+  parser.body_limit(boost::none);  // bounded below, where it is kept
+  c.socket().expires_after(timeouts_.answer);
+  const auto [header_error, header_bytes] =
+      co_await http::async_read_header(c.stream, c.buffer, parser, awaited);
+  if (header_error) co_return failed(header_error, "no answer");
+  Answer answer;
+  answer.status = parser.get().result_int();
+  const auto retry_after = parser.get()[http::field::retry_after];
+  answer.retry_after = retry_after_of({retry_after.data(), retry_after.size()});
+  const bool streaming = sink != nullptr && answer.status == 200;
+  const std::size_t limit = answer.status == 200 ? body_limit : complaint_limit;
+  if (streaming) {
+    if (auto taken = (*sink)({}); !taken) co_return taken.error();
+  }
+  const auto piece = std::make_unique<std::array<char, piece_size>>();
+  while (!parser.is_done()) {
+    parser.get().body().data = piece->data();
+    parser.get().body().size = piece->size();
+    c.socket().expires_after(silence);
+    const auto [error, bytes] = co_await http::async_read_some(c.stream, c.buffer, parser, awaited);
+    if (error && error != http::error::need_buffer) co_return failed(error, "an answer broke off");
+    const std::string_view got(piece->data(), piece->size() - parser.get().body().size);
+    if (streaming) {
+      if (auto taken = (*sink)(got); !got.empty() && !taken) co_return taken.error();
+      continue;
+    }
+    if (answer.body.size() + got.size() > limit) {
+      co_return make_error(Errc::exhausted, "an answer is larger than " + std::to_string(limit) + " bytes");
+    }
+    answer.body += got;
+  }
+  if (!parser.keep_alive()) connection_.reset();
+  co_return answer;
+}
+
+// The codes that matter to the caller are told apart; the rest says what the system says.
+Error Client::failed(const boost::system::error_code& code, const std::string& doing) const {
+  const std::string what = "API server " + access_.host + ":" + std::to_string(access_.port) + ": " + doing;
+  if (code == beast::error::timeout) return make_error(Errc::timeout, what + " in time");
+  const bool broke_off = code == http::error::end_of_stream || code == http::error::partial_message;
+  if (code.category() == make_error_code(http::error::bad_version).category() && !broke_off) {
+    return make_error(Errc::protocol, what + ": not HTTP: " + code.message());
+  }
+  return Error{code, what};
+}
+
+}  // namespace heddle::source::kubernetes

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "control/source/kubernetes/access.h"
+
+namespace heddle::source::kubernetes {
+
+struct Timeouts {
+  std::chrono::milliseconds connect{10'000};  // TCP, then the same again for TLS
+  std::chrono::milliseconds answer{30'000};   // without a byte of an answer
+  // Without a byte of a watch. Bookmarks come about once a minute.
+  std::chrono::milliseconds silence{150'000};
+};
+
+struct Answer {
+  int status = 0;
+  std::optional<std::chrono::seconds> retry_after;
+  std::string body;  // empty if it was given to a sink
+};
+
+// HTTP/1.1 over TLS with one API server: one request at a time, over a connection that is kept while both
+// sides like it. Certificates are read when connecting and tokens with every request, so that replaced files
+// are taken up. Redirections are not followed. Belongs to its io_context's one thread.
+class Client {
+ public:
+  // Takes the body of an answer with status 200 as it arrives: first an empty piece with the header. An error
+  // ends the conversation.
+  using Sink = std::function<Result<>(std::string_view)>;
+
+  Client(boost::asio::io_context& context, const Access& access, const Timeouts& timeouts);
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // GET; any status is an Answer. Errc::exhausted: a body beyond `body_limit`; Errc::protocol: not HTTP;
+  // anything else: the server cannot be reached, is not who it should be, or broke off.
+  boost::asio::awaitable<Result<Answer>> get(std::string target);
+  // The same for a watch: the whole body goes to `sink`, whose error is returned as it is.
+  boost::asio::awaitable<Result<Answer>> watch(std::string target, const Sink& sink);
+
+  static constexpr std::size_t body_limit = 64 * 1024 * 1024;
+
+ private:
+  struct Connection;
+
+  boost::asio::awaitable<Result<>> connect();
+  boost::asio::awaitable<Result<>> send(const std::string& target);
+  boost::asio::awaitable<Result<Answer>> ask(std::string target, const Sink* sink,
+                                             std::chrono::milliseconds silence);
+  boost::asio::awaitable<Result<Answer>> receive(const Sink* sink, std::chrono::milliseconds silence);
+  Error failed(const boost::system::error_code& code, const std::string& doing) const;
+
+  boost::asio::io_context& context_;
+  const Access& access_;
+  Timeouts timeouts_;
+  std::unique_ptr<Connection> connection_;  // null: none
+};
+
+}  // namespace heddle::source::kubernetes

@@ -1,0 +1,410 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scripted_api.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+
+namespace heddle::test {
+namespace {
+
+template <class T, auto Free>
+struct Freed {
+  void operator()(T* what) const { Free(what); }
+};
+using Ctx = std::unique_ptr<SSL_CTX, Freed<SSL_CTX, SSL_CTX_free>>;
+using Tls = std::unique_ptr<SSL, Freed<SSL, SSL_free>>;
+using Certificate = std::unique_ptr<X509, Freed<X509, X509_free>>;
+using Key = std::unique_ptr<EVP_PKEY, Freed<EVP_PKEY, EVP_PKEY_free>>;
+
+struct BioFree {
+  void operator()(BIO* bio) const { BIO_free(bio); }
+};
+std::unique_ptr<BIO, BioFree> bio_of(const std::string& pem) {
+  return std::unique_ptr<BIO, BioFree>(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+}
+
+Ctx make_context(const std::string& certificate, const std::string& key, const std::string& client_root) {
+  Ctx context(SSL_CTX_new(TLS_server_method()));
+  const Certificate leaf(PEM_read_bio_X509(bio_of(certificate).get(), nullptr, nullptr, nullptr));
+  const Key pkey(PEM_read_bio_PrivateKey(bio_of(key).get(), nullptr, nullptr, nullptr));
+  if (SSL_CTX_use_certificate(context.get(), leaf.get()) != 1) std::abort();
+  if (SSL_CTX_use_PrivateKey(context.get(), pkey.get()) != 1) std::abort();
+  if (client_root.empty()) return context;
+  const Certificate root(PEM_read_bio_X509(bio_of(client_root).get(), nullptr, nullptr, nullptr));
+  X509_STORE_add_cert(SSL_CTX_get_cert_store(context.get()), root.get());
+  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  return context;
+}
+
+std::string kind_of(const std::string& path) {
+  if (path.ends_with("endpointslices")) return "EndpointSlice";
+  if (path == ScriptedApi::namespaces) return "Namespace";
+  if (path == ScriptedApi::nodes) return "Node";
+  if (path == ScriptedApi::pods) return "Pod";
+  return path == ScriptedApi::services ? "Service" : "Endpoints";
+}
+
+std::string version_of(const std::string& path) {
+  if (!path.starts_with("/apis/")) return "v1";
+  return path.substr(6, path.rfind('/') - 6);
+}
+
+std::string with_version(const std::string& object, std::uint64_t version) {
+  const std::string begin = "{\"metadata\":{";
+  if (!object.starts_with(begin)) std::abort();
+  return begin + "\"resourceVersion\":\"" + std::to_string(version) + "\"," + object.substr(begin.size());
+}
+
+std::string event(const std::string& type, const std::string& path, const std::string& object) {
+  return "{\"type\":\"" + type + "\",\"object\":{\"kind\":\"" + kind_of(path) + "\",\"apiVersion\":\"" +
+         version_of(path) + "\"," + object.substr(1) + "}\n";
+}
+
+std::string status_body(int code, const std::string& message) {
+  return R"({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":")" + message +
+         R"(","code":)" + std::to_string(code) + "}";
+}
+
+std::string parameter(const std::string& query, const std::string& name) {
+  const auto at = ("&" + query).find("&" + name + "=");
+  if (at == std::string::npos) return {};
+  const std::string rest = query.substr(at + name.size() + 1);
+  return rest.substr(0, rest.find('&'));
+}
+
+}  // namespace
+
+struct ScriptedApi::Connection {
+  int fd;
+  Ctx context;
+  Tls tls;
+
+  bool send(const std::string& bytes) const {
+    return bytes.empty() || SSL_write(tls.get(), bytes.data(), static_cast<int>(bytes.size())) > 0;
+  }
+  bool chunk(const std::string& bytes) const {
+    char size[32];
+    std::snprintf(size, sizeof size, "%zx\r\n", bytes.size());
+    return send(size + bytes + "\r\n");
+  }
+};
+
+ScriptedApi::ScriptedApi(Authority& authority) {
+  Authority::Leaf leaf;
+  leaf.names = {"kubernetes"};
+  const auto pair = authority.issue(leaf);
+  certificate_ = pair.certificate_pem;
+  key_ = pair.key_pem;
+  start();
+}
+
+ScriptedApi::~ScriptedApi() {
+  stop();
+}
+
+void ScriptedApi::start() {
+  listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int one = 1;
+  ::setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port_);
+  socklen_t size = sizeof address;
+  if (::bind(listener_, reinterpret_cast<sockaddr*>(&address), size) != 0) std::abort();
+  if (::listen(listener_, 64) != 0) std::abort();
+  ::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
+  port_ = ntohs(address.sin_port);
+  stopping_ = false;
+  acceptor_ = std::thread([this] { accept(); });
+}
+
+void ScriptedApi::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    stopping_ = true;
+    ::shutdown(listener_, SHUT_RDWR);
+    for (Connection* connection : connections_) ::shutdown(connection->fd, SHUT_RDWR);
+    changed_.notify_all();
+  }
+  acceptor_.join();
+  ::close(listener_);
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void ScriptedApi::accept() {
+  while (true) {
+    const int fd = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+    const std::lock_guard lock(mutex_);
+    if (stopping_) {
+      if (fd >= 0) ::close(fd);
+      return;
+    }
+    if (fd < 0) continue;
+    auto connection = std::make_shared<Connection>();
+    connection->fd = fd;
+    connection->context = make_context(certificate_, key_, client_root_);
+    connections_.insert(connection.get());
+    threads_.emplace_back([this, connection] { serve(*connection); });
+  }
+}
+
+void ScriptedApi::serve(Connection& connection) {
+  connection.tls.reset(SSL_new(connection.context.get()));
+  SSL_set_fd(connection.tls.get(), connection.fd);
+  std::string input;
+  char piece[4096];
+  bool alive = SSL_accept(connection.tls.get()) == 1;
+  while (alive) {
+    const auto end = input.find("\r\n\r\n");
+    if (end == std::string::npos) {
+      const int got = SSL_read(connection.tls.get(), piece, sizeof piece);
+      if (got <= 0) break;
+      input.append(piece, static_cast<std::size_t>(got));
+      continue;
+    }
+    const std::string header = input.substr(0, end + 2);
+    input.erase(0, end + 4);
+    const std::string target = header.substr(4, header.find(' ', 4) - 4);
+    const std::string bearer = "\r\nAuthorization: Bearer ";
+    const auto at = header.find(bearer);
+    const std::string rest = at == std::string::npos ? "\r\n" : header.substr(at + bearer.size());
+    alive = answer(connection, target, rest.substr(0, rest.find("\r\n")));
+  }
+  const std::lock_guard lock(mutex_);
+  connections_.erase(&connection);
+  ::close(connection.fd);
+}
+
+bool ScriptedApi::answer(Connection& connection, const std::string& target, const std::string& token) {
+  const auto mark = std::min(target.find('?'), target.size());
+  const std::string path = target.substr(0, mark);
+  const std::string query = mark < target.size() ? target.substr(mark + 1) : std::string();
+  Canned out{"200 OK", "", ""};
+  {
+    const std::lock_guard lock(mutex_);
+    targets_.push_back(target);
+    changed_.notify_all();
+    bool canned = false;
+    for (auto& [part, answers] : canned_) {
+      if (target.find(part) == std::string::npos || answers.empty() || canned) continue;
+      out = answers.front();
+      answers.pop_front();
+      canned = true;
+    }
+    if (!canned && !token_.empty() && token != token_) {
+      out = {"401 Unauthorized", "", status_body(401, "Unauthorized")};
+    } else if (!canned && path.starts_with("/apis") && !path.ends_with("endpointslices")) {
+      out.body = discovery(path, out.status);
+    } else if (!canned && !served(path)) {
+      out = {"404 Not Found", "", status_body(404, "the server could not find the requested resource")};
+    } else if (!canned && query.find("watch=1") == std::string::npos) {
+      out.body = list(path, query, out.status);
+    }
+  }
+  const bool watching = query.find("watch=1") != std::string::npos;
+  if (watching && out.status == "200 OK" && out.body.empty()) return watch(connection, path, query);
+  return connection.send("HTTP/1.1 " + out.status + "\r\nContent-Type: application/json\r\n" + out.headers +
+                         "Content-Length: " + std::to_string(out.body.size()) + "\r\n\r\n" + out.body);
+}
+
+bool ScriptedApi::served(const std::string& path) const {
+  if (!path.starts_with("/apis/")) return true;
+  return slice_versions_.contains(version_of(path).substr(std::string("discovery.k8s.io/").size()));
+}
+
+std::string ScriptedApi::discovery(const std::string& path, std::string& status) const {
+  if (path == "/apis") {
+    std::string versions;
+    for (const std::string& version : slice_versions_) {
+      versions += (versions.empty() ? "" : ",") + std::string(R"({"version":")") + version + "\"}";
+    }
+    return R"({"kind":"APIGroupList","groups":[{"name":"discovery.k8s.io","versions":[)" + versions + "]}]}";
+  }
+  if (slice_versions_.contains(path.substr(path.rfind('/') + 1))) {
+    return R"({"kind":"APIResourceList","resources":[{"name":"endpointslices","verbs":["list","watch"]}]})";
+  }
+  status = "404 Not Found";
+  return status_body(404, "not found");
+}
+
+std::string ScriptedApi::list(const std::string& path, const std::string& query, std::string& status) {
+  const std::string token = parameter(query, "continue");
+  std::size_t begin = 0;
+  if (!token.empty()) {
+    if (std::strtoull(token.c_str(), nullptr, 10) < token_epoch_) {
+      status = "410 Gone";
+      return status_body(410, "The provided continue parameter is too old");
+    }
+    begin = std::strtoull(token.c_str() + token.find('.') + 1, nullptr, 10);
+  }
+  const std::size_t limit = std::min<std::size_t>(page_limit_, std::stoul(parameter(query, "limit")));
+  std::string items;
+  std::size_t index = 0;
+  for (const auto& [name, object] : objects_[path]) {
+    if (index >= begin && index < begin + limit) items += (items.empty() ? "" : ",") + object;
+    ++index;
+  }
+  std::string more;
+  if (begin + limit < index) {
+    more = ",\"continue\":\"" + std::to_string(token_epoch_) + "." + std::to_string(begin + limit) + "\"";
+  }
+  return "{\"kind\":\"" + kind_of(path) + "List\",\"apiVersion\":\"" + version_of(path) +
+         R"(","metadata":{"resourceVersion":")" + std::to_string(version_) + "\"" + more + "},\"items\":[" +
+         items + "]}";
+}
+
+// False: the connection is to be closed.
+bool ScriptedApi::watch(Connection& connection, const std::string& path, const std::string& query) {
+  if (!connection.send(
+          "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"))
+    return false;
+  std::uint64_t from = std::strtoull(parameter(query, "resourceVersion").c_str(), nullptr, 10);
+  std::unique_lock lock(mutex_);
+  const std::uint64_t endings = endings_;
+  std::size_t next = 0;
+  while (next < events_.size() && events_[next].version <= from) ++next;
+  ++watches_[path];
+  changed_.notify_all();
+  bool alive = true;
+  bool over = false;
+  while (alive && !over) {
+    std::string out;
+    if (from < oldest_) {
+      out = "{\"type\":\"ERROR\",\"object\":" + status_body(410, "too old resource version") + "}\n";
+      over = true;
+    } else if (!holding_) {
+      for (; next < events_.size(); ++next) {
+        if (events_[next].path == path) out += events_[next].line;
+        from = std::max(from, events_[next].version);
+      }
+    }
+    over |= endings != endings_ || stopping_;
+    if (out.empty() && !over) {
+      changed_.wait(lock);
+      continue;
+    }
+    lock.unlock();
+    alive = out.empty() || connection.chunk(out);
+    lock.lock();
+  }
+  const bool cleanly = end_cleanly_ && !stopping_;
+  --watches_[path];
+  changed_.notify_all();
+  lock.unlock();
+  return alive && cleanly && connection.send("0\r\n\r\n");
+}
+
+void ScriptedApi::put(const std::string& path, const std::string& name, const std::string& object) {
+  const std::lock_guard lock(mutex_);
+  const std::string versioned = with_version(object, ++version_);
+  const bool is_new = objects_[path].insert_or_assign(name, versioned).second;
+  events_.push_back({version_, path, event(is_new ? "ADDED" : "MODIFIED", path, versioned)});
+  changed_.notify_all();
+}
+
+void ScriptedApi::remove(const std::string& path, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  events_.push_back({++version_, path, event("DELETED", path, objects_[path].at(name))});
+  objects_[path].erase(name);
+  changed_.notify_all();
+}
+
+void ScriptedApi::bookmark(const std::string& path) {
+  const std::lock_guard lock(mutex_);
+  ++version_;
+  events_.push_back(
+      {version_, path, event("BOOKMARK", path, with_version(R"({"metadata":{"x":1}})", version_))});
+  changed_.notify_all();
+}
+
+void ScriptedApi::rewrite(const std::string& path, const std::map<std::string, std::string>& objects) {
+  const std::lock_guard lock(mutex_);
+  objects_[path].clear();
+  for (const auto& [name, object] : objects) objects_[path][name] = with_version(object, ++version_);
+}
+
+void ScriptedApi::limit_pages(std::size_t objects) {
+  const std::lock_guard lock(mutex_);
+  page_limit_ = objects;
+}
+
+void ScriptedApi::expire_continue_tokens() {
+  const std::lock_guard lock(mutex_);
+  ++token_epoch_;
+}
+
+void ScriptedApi::expire_versions() {
+  const std::lock_guard lock(mutex_);
+  oldest_ = ++version_;
+  changed_.notify_all();
+}
+
+void ScriptedApi::end_watches(bool cleanly) {
+  const std::lock_guard lock(mutex_);
+  ++endings_;
+  end_cleanly_ = cleanly;
+  changed_.notify_all();
+}
+
+void ScriptedApi::hold_watches(bool hold) {
+  const std::lock_guard lock(mutex_);
+  holding_ = hold;
+  changed_.notify_all();
+}
+
+void ScriptedApi::send_to_watches(const std::string& path, const std::string& bytes) {
+  const std::lock_guard lock(mutex_);
+  events_.push_back({++version_, path, bytes});
+  changed_.notify_all();
+}
+
+void ScriptedApi::answer_next(const std::string& part, Canned canned) {
+  const std::lock_guard lock(mutex_);
+  canned_[part].push_back(std::move(canned));
+}
+
+void ScriptedApi::serve_slices(const std::set<std::string>& versions) {
+  const std::lock_guard lock(mutex_);
+  slice_versions_ = versions;
+}
+
+void ScriptedApi::require_token(const std::string& token) {
+  const std::lock_guard lock(mutex_);
+  token_ = token;
+}
+
+void ScriptedApi::require_certificate_of(const std::string& root_pem) {
+  const std::lock_guard lock(mutex_);
+  client_root_ = root_pem;
+}
+
+std::size_t ScriptedApi::requests(const std::string& part) const {
+  return targets(part).size();
+}
+
+std::vector<std::string> ScriptedApi::targets(const std::string& part) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> out;
+  for (const std::string& target : targets_) {
+    if (target.find(part) != std::string::npos) out.push_back(target);
+  }
+  return out;
+}
+
+std::size_t ScriptedApi::open_watches(const std::string& path) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = watches_.find(path);
+  return found == watches_.end() ? 0 : found->second;
+}
+
+}  // namespace heddle::test

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/authority/authority.h"
+
+namespace heddle::test {
+
+// An API server of a cluster as a client sees it, on the loopback, with real TLS: lists in pages, watches,
+// and whatever goes wrong with them. Thread-safe.
+class ScriptedApi {
+ public:
+  static constexpr const char* namespaces = "/api/v1/namespaces";
+  static constexpr const char* nodes = "/api/v1/nodes";
+  static constexpr const char* pods = "/api/v1/pods";
+  static constexpr const char* services = "/api/v1/services";
+  static constexpr const char* endpoints = "/api/v1/endpoints";
+  static constexpr const char* slices = "/apis/discovery.k8s.io/v1/endpointslices";
+  static constexpr const char* old_slices = "/apis/discovery.k8s.io/v1beta1/endpointslices";
+
+  // The certificate is for the name "kubernetes".
+  explicit ScriptedApi(Authority& authority);
+  ~ScriptedApi();
+  ScriptedApi(const ScriptedApi&) = delete;
+  ScriptedApi& operator=(const ScriptedApi&) = delete;
+
+  std::uint16_t port() const { return port_; }
+  void stop();   // every connection is cut, new ones are refused
+  void start();  // on the same port, with the same objects
+
+  // `object` begins with {"metadata":{ and has a name; kind, apiVersion and resourceVersion are added.
+  void put(const std::string& path, const std::string& name, const std::string& object);
+  void remove(const std::string& path, const std::string& name);
+  void bookmark(const std::string& path);  // of the latest version, to every watch
+  // Objects are forgotten and others come without any event: as after a history that a client missed.
+  void rewrite(const std::string& path, const std::map<std::string, std::string>& objects);
+
+  void limit_pages(std::size_t objects);
+  void expire_continue_tokens();  // those given so far
+  void expire_versions();         // watches from before now get 410, running ones too
+  void end_watches(bool cleanly);
+  void hold_watches(bool hold);  // nothing is written to them
+  void send_to_watches(const std::string& path, const std::string& bytes);
+  // The next request whose target contains `part` gets this, once.
+  struct Canned {
+    std::string status;  // "429 Too Many Requests"
+    std::string headers;
+    std::string body;
+  };
+  void answer_next(const std::string& part, Canned canned);
+  void serve_slices(const std::set<std::string>& versions);  // "v1" at first
+  void require_token(const std::string& token);              // empty: no token is asked for
+  void require_certificate_of(const std::string& root_pem);
+
+  // Requests so far whose target contains `part`.
+  std::size_t requests(const std::string& part) const;
+  std::vector<std::string> targets(const std::string& part) const;
+  std::size_t open_watches(const std::string& path) const;
+
+ private:
+  struct Connection;
+  struct Event {
+    std::uint64_t version;
+    std::string path;
+    std::string line;
+  };
+
+  void accept();
+  void serve(Connection& connection);
+  bool answer(Connection& connection, const std::string& target, const std::string& token);
+  bool watch(Connection& connection, const std::string& path, const std::string& query);
+  std::string list(const std::string& path, const std::string& query, std::string& status);
+  std::string discovery(const std::string& path, std::string& status) const;
+  bool served(const std::string& path) const;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string certificate_;
+  std::string key_;
+  std::string client_root_;
+  std::string token_;
+  std::uint16_t port_ = 0;
+  int listener_ = -1;
+  bool stopping_ = false;
+  std::thread acceptor_;
+  std::vector<std::thread> threads_;
+  std::set<Connection*> connections_;
+
+  std::uint64_t version_ = 100;
+  std::uint64_t oldest_ = 0;  // watches from before it are told 410
+  std::uint64_t token_epoch_ = 0;
+  std::uint64_t endings_ = 0;  // times watches were ended
+  bool end_cleanly_ = true;
+  bool holding_ = false;
+  std::size_t page_limit_ = 1000;
+  std::set<std::string> slice_versions_{"v1"};
+  std::map<std::string, std::map<std::string, std::string>> objects_;  // path, name
+  std::deque<Event> events_;
+  std::map<std::string, std::deque<Canned>> canned_;
+  std::vector<std::string> targets_;
+  std::map<std::string, std::size_t> watches_;
+};
+
+}  // namespace heddle::test
