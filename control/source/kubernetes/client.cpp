@@ -69,6 +69,10 @@ Client::Client(asio::io_context& context, const Access& access, const Timeouts& 
     : context_(context), access_(access), timeouts_(timeouts) {}
 Client::~Client() = default;
 
+void Client::disconnect() {
+  connection_.reset();
+}
+
 asio::awaitable<Result<Answer>> Client::get(std::string target) {
   co_return co_await ask(std::move(target), nullptr, timeouts_.answer);
 }

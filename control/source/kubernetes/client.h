@@ -50,6 +50,9 @@ class Client {
   // The same for a watch: the whole body goes to `sink`, whose error is returned as it is.
   boost::asio::awaitable<Result<Answer>> watch(std::string target, const Sink& sink);
 
+  // Ends the connection, if there is one: before a pause in which the server may end it too.
+  void disconnect();
+
   static constexpr std::size_t body_limit = 64 * 1024 * 1024;
 
  private:

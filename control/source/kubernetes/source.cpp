@@ -28,6 +28,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr auto awaited = asio::as_tuple(asio::use_awaitable);
 
+// Servers and balancers end what is idle; a request on such a connection would look like an outage.
+constexpr std::chrono::seconds longest_idle{1};
+
 // A page of a list may be as large as the client takes.
 Limits page_limits() {
   Limits limits;
@@ -140,6 +143,7 @@ asio::awaitable<void> KubernetesSource::follow(Collection& collection) {
   while (true) {
     if (!collection.discovered) co_await discover(collection, client);
     const ListWatch::Step step = collection.machine->next();
+    if (step.wait >= longest_idle) client.disconnect();
     if (step.wait.count() > 0) co_await pause(step.wait);
     if (step.watch) {
       co_await watch(collection, client, step);

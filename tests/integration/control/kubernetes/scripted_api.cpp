@@ -150,6 +150,7 @@ void ScriptedApi::accept() {
       return;
     }
     if (fd < 0) continue;
+    ++accepted_;
     auto connection = std::make_shared<Connection>();
     connection->fd = fd;
     connection->context = make_context(certificate_, key_, client_root_);
@@ -386,6 +387,11 @@ void ScriptedApi::require_token(const std::string& token) {
 void ScriptedApi::require_certificate_of(const std::string& root_pem) {
   const std::lock_guard lock(mutex_);
   client_root_ = root_pem;
+}
+
+std::size_t ScriptedApi::accepted() const {
+  const std::lock_guard lock(mutex_);
+  return accepted_;
 }
 
 std::size_t ScriptedApi::requests(const std::string& part) const {

@@ -62,6 +62,7 @@ class ScriptedApi {
   void require_token(const std::string& token);              // empty: no token is asked for
   void require_certificate_of(const std::string& root_pem);
 
+  std::size_t accepted() const;  // connections, ever
   // Requests so far whose target contains `part`.
   std::size_t requests(const std::string& part) const;
   std::vector<std::string> targets(const std::string& part) const;
@@ -96,6 +97,7 @@ class ScriptedApi {
   std::vector<std::thread> threads_;
   std::set<Connection*> connections_;
 
+  std::size_t accepted_ = 0;
   std::uint64_t version_ = 100;
   std::uint64_t oldest_ = 0;  // watches from before it are told 410
   std::uint64_t token_epoch_ = 0;
