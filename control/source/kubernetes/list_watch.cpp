@@ -9,8 +9,6 @@ namespace {
 // Longer than this no server may send us away: it would be mistaken for an outage.
 constexpr std::chrono::seconds longest_retry_after{120};
 
-constexpr int gone = 410;
-
 // Continue tokens are opaque; whatever is not unreserved (RFC 3986) is escaped.
 std::string escaped(const std::string& text) {
   constexpr std::string_view hex = "0123456789ABCDEF";
@@ -73,9 +71,8 @@ bool ListWatch::on_page(const std::string& resource_version, const std::string& 
 }
 
 void ListWatch::on_status(int status, std::optional<std::chrono::seconds> retry_after) {
-  if (status == gone) return list_again();
-  // What the server refuses as wrong for a watch (a version from before its data were restored) it will
-  // refuse again.
+  // What the server refuses as too old (410), or as wrong (a version from before its data were restored), it
+  // will refuse again.
   const bool wrong = status >= 400 && status < 500 && status != 401 && status != 403 && status != 429;
   if (watching_ && wrong) watching_ = false;
   if (wrong) continue_.clear();
@@ -92,9 +89,7 @@ void ListWatch::on_page_too_large() {
 }
 
 void ListWatch::on_nonsense() {
-  watching_ = false;
-  continue_.clear();
-  back_off();
+  list_again();
 }
 
 void ListWatch::on_event(const std::string& resource_version) {
@@ -102,9 +97,8 @@ void ListWatch::on_event(const std::string& resource_version) {
   fruitful_ = true;
 }
 
-void ListWatch::on_error_event(int code) {
-  if (code == gone) return list_again();
-  on_nonsense();
+void ListWatch::on_error_event() {
+  list_again();
 }
 
 void ListWatch::on_watch_end() {

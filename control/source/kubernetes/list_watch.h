@@ -53,8 +53,9 @@ class ListWatch {
   void on_nonsense();
   // An event of the running watch, but no `error`.
   void on_event(const std::string& resource_version);
-  // An ERROR event, with the code of its Status.
-  void on_error_event(int code);
+  // An ERROR event, which ends a watch. 410 is the one that comes (what is known is too old); after any other
+  // the place is lost too.
+  void on_error_event();
   // The watch ended as it should.
   void on_watch_end();
 

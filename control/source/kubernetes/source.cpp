@@ -251,7 +251,7 @@ asio::awaitable<void> KubernetesSource::watch(Collection& collection, Client& cl
       fail(collection, "watching " + collection.resource.path + " ended with an ERROR event of code " +
                            std::to_string(*error_code));
     }
-    collection.machine->on_error_event(*error_code);
+    collection.machine->on_error_event();
   } else if (answer && answer->status == 200) {
     collection.machine->on_watch_end();
   } else if (answer) {

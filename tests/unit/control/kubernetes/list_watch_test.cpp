@@ -134,7 +134,7 @@ TEST_F(ListWatchTest, BeginsTheListAgainWhenItsContinuationHasExpired) {
 TEST_F(ListWatchTest, ListsAgainWhenTheWatchIsTooOldInEitherWayOfSayingSo) {
   sync();
   machine_.next();
-  machine_.on_error_event(410);
+  machine_.on_error_event();
   auto step = machine_.next();
   EXPECT_FALSE(step.watch);
   EXPECT_TRUE(step.first_page);
@@ -149,7 +149,7 @@ TEST_F(ListWatchTest, ListsWithPausesWhenEveryWatchIsTooOld) {
   sync();
   for (int n = 1; n <= 6; ++n) {
     EXPECT_TRUE(machine_.next().watch);
-    machine_.on_error_event(410);
+    machine_.on_error_event();
     expect_wait(n);
     EXPECT_TRUE(machine_.on_page("100", ""));
   }
@@ -197,7 +197,7 @@ TEST_F(ListWatchTest, ListsAgainAfterWhatItCannotTrust) {
   EXPECT_FALSE(machine_.watching());
   EXPECT_TRUE(machine_.on_page("100", ""));
   machine_.next();
-  machine_.on_error_event(500);
+  machine_.on_error_event();
   EXPECT_FALSE(machine_.watching());
   machine_.next();
   EXPECT_FALSE(machine_.on_page("", "")) << "a list without a version cannot be watched from";
