@@ -18,7 +18,7 @@ from results import FAILED, PASSED, Outcome, print_failures, read_ctest, read_sk
 THREADED = re.compile(r"proxy|agent|control|discovery|telemetry|_io_|tls|cni_integration|stream|link|scale")
 # Debian's gRPC and Abseil are not built for it: it sees their accesses but not their locks, and every run ends in a
 # report between two frames of theirs.
-UNINSTRUMENTED = ("agent_integration_test", "control_process_test", "discovery_test")
+UNINSTRUMENTED = ("agent_integration_test", "control_process_test", "control_kubernetes_process_test", "discovery_test")
 PROGRAMS = ["heddle", "heddle-agent", "heddle-cni", "heddle-control", "heddle-proxy"]
 SANITIZED = {"unit", "netns", "integration", "soak"}
 
