@@ -2,6 +2,7 @@
 #include "tests/integration/http/proxy_lab.h"
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -363,6 +364,7 @@ Nginx::Nginx(const std::string& server_body, const std::string& listen_extra) {
     if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&storage), size) == 0) return;
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+  ADD_FAILURE() << "nginx accepts nobody at " << address_.to_string() << " after 5 s";
 }
 
 Nginx::~Nginx() {
