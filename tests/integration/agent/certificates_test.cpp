@@ -19,8 +19,11 @@ class CertificatesTest : public AgentTest {
     control_ = run_ + "/control";
     tokens_ = run_ + "/tokens";
     ::mkdir(tokens_.c_str(), 0700);
-    const int base = 20'000 + static_cast<int>(::getpid()) % 20'000;
-    for (int i = 0; i < 3; ++i) addresses_.push_back("127.0.0.1:" + std::to_string(base + i));
+    // An address of its own: on 127.0.0.1 the end of another test's connection may have taken the port.
+    const auto pid = static_cast<unsigned>(::getpid());
+    const std::string host = "127." + std::to_string(64 + (pid >> 16) % 64) + "." +
+                             std::to_string((pid >> 8) % 256) + "." + std::to_string(pid % 256) + ":";
+    for (int port = 8080; port < 8083; ++port) addresses_.push_back(host + std::to_string(port));
     write("tokens/node-1.token", "s3cret-of-node-1");
     write("node.token", "node-1:s3cret-of-node-1");
     write("objects/web.yaml",

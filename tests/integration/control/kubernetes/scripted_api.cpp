@@ -266,12 +266,15 @@ std::string ScriptedApi::list(const std::string& path, const std::string& query,
 
 // False: the connection is to be closed.
 bool ScriptedApi::watch(Connection& connection, const std::string& path, const std::string& query) {
+  std::unique_lock lock(mutex_);
+  // Before the client can know that it watches: from then on a test may end it.
+  const std::uint64_t endings = endings_;
+  lock.unlock();
   if (!connection.send(
           "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"))
     return false;
   std::uint64_t from = std::strtoull(parameter(query, "resourceVersion").c_str(), nullptr, 10);
-  std::unique_lock lock(mutex_);
-  const std::uint64_t endings = endings_;
+  lock.lock();
   std::size_t next = 0;
   while (next < events_.size() && events_[next].version <= from) ++next;
   ++watches_[path];
