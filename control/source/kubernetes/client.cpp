@@ -73,15 +73,23 @@ void Client::disconnect() {
   connection_.reset();
 }
 
+asio::awaitable<Result<Answer>> Client::call(Request request) {
+  co_return co_await ask(std::move(request), nullptr, timeouts_.answer);
+}
+
 asio::awaitable<Result<Answer>> Client::get(std::string target) {
-  co_return co_await ask(std::move(target), nullptr, timeouts_.answer);
+  Request request;
+  request.target = std::move(target);
+  co_return co_await ask(std::move(request), nullptr, timeouts_.answer);
 }
 
 asio::awaitable<Result<Answer>> Client::watch(std::string target, const Sink& sink) {
-  co_return co_await ask(std::move(target), &sink, timeouts_.silence);
+  Request request;
+  request.target = std::move(target);
+  co_return co_await ask(std::move(request), &sink, timeouts_.silence);
 }
 
-asio::awaitable<Result<Answer>> Client::ask(std::string target, const Sink* sink,
+asio::awaitable<Result<Answer>> Client::ask(Request asked, const Sink* sink,
                                             std::chrono::milliseconds silence) {
   if (!connection_) {
     const auto connected = co_await connect();
@@ -90,7 +98,7 @@ asio::awaitable<Result<Answer>> Client::ask(std::string target, const Sink* sink
       co_return connected.error();
     }
   }
-  const auto sent = co_await send(target);
+  const auto sent = co_await send(asked);
   if (!sent) {
     connection_.reset();
     co_return sent.error();
@@ -127,13 +135,21 @@ asio::awaitable<Result<>> Client::connect() {
   co_return Result<>();
 }
 
-asio::awaitable<Result<>> Client::send(const std::string& target) {
-  http::request<http::empty_body> request(http::verb::get, access_.path_prefix + target, 11);
+asio::awaitable<Result<>> Client::send(const Request& asked) {
+  http::request<http::string_body> request;
+  request.version(11);
+  request.method_string(asked.method);
+  request.target(access_.path_prefix + asked.target);
   const bool v6 = access_.host.find(':') != std::string::npos;
   const std::string host = v6 ? "[" + access_.host + "]" : access_.host;
   request.set(http::field::host, access_.port == 443 ? host : host + ":" + std::to_string(access_.port));
-  request.set(http::field::user_agent, "heddle-control");
+  request.set(http::field::user_agent, "heddle");
   request.set(http::field::accept, "application/json");
+  if (!asked.body.empty()) {
+    request.set(http::field::content_type, asked.content_type);
+    request.body() = asked.body;
+  }
+  if (asked.method != "GET") request.prepare_payload();
   if (!access_.token.empty()) {
     const auto token = read_token(access_.token);
     if (!token) co_return token.error();
@@ -159,7 +175,7 @@ asio::awaitable<Result<Answer>> Client::receive(const Sink* sink, std::chrono::m
   const auto retry_after = parser.get()[http::field::retry_after];
   answer.retry_after = retry_after_of({retry_after.data(), retry_after.size()});
   const bool streaming = sink != nullptr && answer.status == 200;
-  const std::size_t limit = answer.status == 200 ? body_limit : complaint_limit;
+  const std::size_t limit = answer.status / 100 == 2 ? body_limit : complaint_limit;
   if (streaming) {
     if (auto taken = (*sink)({}); !taken) co_return taken.error();
   }

@@ -24,6 +24,13 @@ struct Timeouts {
   std::chrono::milliseconds silence{150'000};
 };
 
+struct Request {
+  std::string method = "GET";
+  std::string target;        // path and query, escaped
+  std::string body;          // empty: none
+  std::string content_type;  // of the body: "application/json", "application/merge-patch+json", ...
+};
+
 struct Answer {
   int status = 0;
   std::optional<std::chrono::seconds> retry_after;
@@ -44,10 +51,11 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // GET; any status is an Answer. Errc::exhausted: a body beyond `body_limit`; Errc::protocol: not HTTP;
+  // Any status is an Answer. Errc::exhausted: a body beyond `body_limit`; Errc::protocol: not HTTP;
   // anything else: the server cannot be reached, is not who it should be, or broke off.
+  boost::asio::awaitable<Result<Answer>> call(Request request);
   boost::asio::awaitable<Result<Answer>> get(std::string target);
-  // The same for a watch: the whole body goes to `sink`, whose error is returned as it is.
+  // GET of a watch: the whole body goes to `sink`, whose error is returned as it is.
   boost::asio::awaitable<Result<Answer>> watch(std::string target, const Sink& sink);
 
   // Ends the connection, if there is one: before a pause in which the server may end it too.
@@ -59,8 +67,8 @@ class Client {
   struct Connection;
 
   boost::asio::awaitable<Result<>> connect();
-  boost::asio::awaitable<Result<>> send(const std::string& target);
-  boost::asio::awaitable<Result<Answer>> ask(std::string target, const Sink* sink,
+  boost::asio::awaitable<Result<>> send(const Request& asked);
+  boost::asio::awaitable<Result<Answer>> ask(Request asked, const Sink* sink,
                                              std::chrono::milliseconds silence);
   boost::asio::awaitable<Result<Answer>> receive(const Sink* sink, std::chrono::milliseconds silence);
   Error failed(const boost::system::error_code& code, const std::string& doing) const;

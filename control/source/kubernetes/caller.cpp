@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "control/source/kubernetes/caller.h"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <deque>
+#include <future>
+#include <thread>
+#include <vector>
+
+namespace heddle::source::kubernetes {
+namespace {
+
+namespace asio = boost::asio;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto awaited = asio::as_tuple(asio::use_awaitable);
+
+// Servers and balancers end what is idle; a change sent on such a connection may or may not have been made.
+constexpr std::chrono::seconds longest_idle{1};
+
+struct Waiting {
+  Request request;
+  Clock::time_point deadline;
+  Caller::Done done;
+};
+
+struct Idle {
+  std::unique_ptr<Client> client;
+  Clock::time_point since;
+};
+
+}  // namespace
+
+struct Caller::Impl {
+  Impl(Access given, const Timeouts& given_timeouts) : access(std::move(given)), timeouts(given_timeouts) {}
+
+  void take(Waiting asked);
+  asio::awaitable<void> serve();
+  asio::awaitable<Result<Answer>> ask(Client& client, Waiting& asked);
+  std::unique_ptr<Client> client();
+  void close_idle();
+
+  const Access access;
+  const Timeouts timeouts;
+
+  // The thread's own.
+  std::deque<Waiting> waiting;
+  std::vector<Idle> idle;
+  std::size_t serving = 0;
+
+  // Destroyed before the rest, which what runs in it uses.
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
+  asio::steady_timer idle_timer{context};
+  std::thread thread;
+};
+
+void Caller::Impl::take(Waiting asked) {
+  if (waiting.size() >= most_waiting) {
+    return asked.done(make_error(Errc::exhausted, "too many questions to the API server are waiting"));
+  }
+  waiting.push_back(std::move(asked));
+  if (serving >= most_connections) return;
+  ++serving;
+  asio::co_spawn(context, serve(), asio::detached);
+}
+
+std::unique_ptr<Client> Caller::Impl::client() {
+  if (idle.empty()) return std::make_unique<Client>(context, access, timeouts);
+  auto last = std::move(idle.back());
+  idle.pop_back();
+  if (Clock::now() - last.since >= longest_idle) last.client->disconnect();
+  return std::move(last.client);
+}
+
+asio::awaitable<void> Caller::Impl::serve() {
+  auto connection = client();
+  while (!waiting.empty()) {
+    Waiting asked = std::move(waiting.front());
+    waiting.pop_front();
+    auto answer = co_await ask(*connection, asked);
+    asked.done(std::move(answer));
+  }
+  idle.push_back({std::move(connection), Clock::now()});
+  --serving;
+  close_idle();
+}
+
+void Caller::Impl::close_idle() {
+  idle_timer.expires_after(longest_idle);
+  idle_timer.async_wait([this](const boost::system::error_code& error) {
+    if (!error) idle.clear();
+  });
+}
+
+asio::awaitable<Result<Answer>> Caller::Impl::ask(Client& client, Waiting& asked) {
+  using namespace asio::experimental::awaitable_operators;
+  const std::string what = asked.request.method + " " + asked.request.target;
+  if (Clock::now() < asked.deadline) {
+    asio::steady_timer timer(context, asked.deadline);
+    auto first = co_await (client.call(std::move(asked.request)) || timer.async_wait(awaited));
+    if (first.index() == 0) co_return std::move(std::get<0>(first));
+    client.disconnect();
+  }
+  co_return make_error(Errc::timeout, "API server " + access.host + ":" + std::to_string(access.port) +
+                                          ": no answer in time to " + what);
+}
+
+Caller::Caller(Access access, const Timeouts& timeouts)
+    : impl_(std::make_unique<Impl>(std::move(access), timeouts)) {
+  impl_->thread = std::thread([impl = impl_.get()] { impl->context.run(); });
+}
+
+Caller::~Caller() {
+  impl_->context.stop();
+  impl_->thread.join();
+  impl_->idle.clear();  // before the context that they belong to
+}
+
+void Caller::call(Request request, std::chrono::milliseconds deadline, Done done) {
+  // Answers even if it is destroyed unasked: with the queue, or with a coroutine that the end cut short.
+  struct Once {
+    Done done;
+    ~Once() {
+      if (done) done(make_error(Errc::closed, "stopping"));
+    }
+  };
+  auto once = std::make_shared<Once>(Once{std::move(done)});
+  Waiting asked{std::move(request), Clock::now() + deadline, [once](Result<Answer> answer) {
+                  if (auto tell = std::exchange(once->done, nullptr)) tell(std::move(answer));
+                }};
+  once.reset();
+  asio::post(impl_->context, [impl = impl_.get(), asked = std::move(asked)]() mutable {
+    impl->take(std::move(asked));
+  });
+}
+
+Result<Answer> Caller::call(Request request, std::chrono::milliseconds deadline) {
+  std::promise<Result<Answer>> promise;
+  auto future = promise.get_future();
+  call(std::move(request), deadline, [&promise](Result<Answer> answer) { promise.set_value(std::move(answer)); });
+  return future.get();
+}
+
+const Access& Caller::access() const {
+  return impl_->access;
+}
+
+}  // namespace heddle::source::kubernetes

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+
+#include "control/source/kubernetes/client.h"
+
+namespace heddle::source::kubernetes {
+
+// Single questions to an API server (get, create, patch, delete), beside the watches of a source: over up to
+// `most_connections` connections on a thread of its own. Thread-safe; destruction stops it and waits: what is
+// outstanding then is answered Errc::closed.
+class Caller {
+ public:
+  // Any status is an Answer. Errors as Client::call(); Errc::timeout: no complete answer by the deadline, and
+  // whether the server did what was asked is not known. Errc::exhausted: too many are waiting.
+  using Done = std::function<void(Result<Answer>)>;
+
+  explicit Caller(Access access, const Timeouts& timeouts = {});
+  ~Caller();
+  Caller(const Caller&) = delete;
+  Caller& operator=(const Caller&) = delete;
+
+  // `done` is called once, on the caller's own thread, and must not block. The time in the queue counts.
+  void call(Request request, std::chrono::milliseconds deadline, Done done);
+  // The same, waited for. Not from within a `done`.
+  Result<Answer> call(Request request, std::chrono::milliseconds deadline);
+
+  const Access& access() const;
+
+  static constexpr std::size_t most_connections = 4;
+  static constexpr std::size_t most_waiting = 4096;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace heddle::source::kubernetes
