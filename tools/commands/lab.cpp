@@ -8,9 +8,9 @@
 #include "tools/lab/client.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/daemon.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/output/error_text.h"
 #include "tools/output/table.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {

@@ -4,36 +4,70 @@
 
 #include "tools/commands/command.h"
 #include "tools/commands/completion.h"
+#include "tools/http/query.h"
 #include "tools/views/commands.h"
 
 namespace heddle::tools {
 namespace {
 
 struct ViewFlags {
-  Scope scope;
-  bool before = false;
+  View view;
+  bool before = false, all_namespaces = false, watch = false;
   StatBy by = StatBy::deployment;
   std::string direction = "inbound";
   double window_s = 2;
-  std::string pod, ns, protocol, method, path;
+  std::string pod, protocol, method, path;
   unsigned status = 0, limit = 0;
-  std::string source, destination, shell, node, lab;
+  std::string source, destination, shell, program, target;
 };
 
 CLI::App* view(CLI::App& app, ViewFlags& flags, const char* name, const char* text, const char* examples) {
   auto* out = app.add_subcommand(name, text);
-  out->add_option("--run-dir", flags.scope.run_dir,
+  Scope& scope = flags.view.scope;
+  out->add_option("--run-dir", scope.run_dir,
                   "Run folder of one node's heddle (default: the lab that is up, "
-                  "else /run/heddle)");
-  out->add_option("--lab", flags.scope.lab, "All nodes of this lab");
+                  "else /run/heddle, else the cluster of kubectl's configuration)");
+  out->add_option("--lab", scope.lab, "All nodes of this lab");
+  auto* kubeconfig =
+      out->add_option("--kubeconfig", scope.cluster.kubeconfig, "All nodes of the cluster of this file");
+  auto* context =
+      out->add_option("--context", scope.cluster.context, "All nodes of the cluster of this context");
+  for (auto* option : {kubeconfig, context}) option->excludes("--run-dir")->excludes("--lab");
+  out->add_option("--control-namespace", scope.cluster.control_namespace, "Where heddle is installed")
+      ->envname("HEDDLE_CONTROL_NAMESPACE")
+      ->capture_default_str();
+  out->add_flag("--insecure-skip-tls-verify", scope.cluster.insecure_skip_tls_verify,
+                "Do not verify the API server's certificate");
   out->footer(examples);
   return out;
+}
+
+// Which pods, as kubectl is told.
+void add_pod_flags(CLI::App* view, ViewFlags& flags) {
+  auto* ns = view->add_option("-n,--namespace", flags.view.ns, "Pods of this namespace (default: of all)");
+  view->add_flag("-A,--all-namespaces", flags.all_namespaces, "Pods of all namespaces")->excludes(ns);
+  view->add_option("-l,--selector", flags.view.selector, "Pods with these labels, in a cluster");
+}
+
+void add_watch(CLI::App* view, ViewFlags& flags) {
+  view->add_flag("-w,--watch", flags.watch, "Again and again, until Ctrl-C");
+}
+
+int run_view(ViewFlags& flags, double pause_s, const std::function<int()>& show) {
+  return flags.watch ? watch_view(pause_s, show) : show();
 }
 
 void add_figures(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   auto* status = view(app, flags, "status", "Agents, proxies and pods of the node or lab",
                       "Examples:\n  heddle status\n  heddle status -o json | jq '.nodes[].pods[].name'");
-  status->callback([&] { chosen.run = [&] { return show_status(flags.scope, chosen.output); }; });
+  add_pod_flags(status, flags);
+  add_watch(status, flags);
+  status->callback([&] {
+    chosen.run = [&] {
+      flags.view.output = chosen.output;
+      return run_view(flags, 2, [&] { return show_status(flags.view); });
+    };
+  });
   auto* stat = view(app, flags, "stat", "Request rate, success, latency and bytes during a window",
                     "Examples:\n  heddle stat\n  heddle stat --by pod --direction outbound --window 10");
   const std::map<std::string, StatBy> by{
@@ -46,32 +80,48 @@ void add_figures(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   stat->add_option("--window", flags.window_s, "Seconds between the two looks")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();
+  add_pod_flags(stat, flags);
+  add_watch(stat, flags);
   stat->callback([&] {
     chosen.run = [&] {
-      return show_stat(flags.scope, chosen.output, flags.by, flags.direction, flags.window_s);
+      flags.view.output = chosen.output;
+      return run_view(flags, 0,
+                      [&] { return show_stat(flags.view, flags.by, flags.direction, flags.window_s); });
     };
   });
   auto* edges = view(app, flags, "edges", "Who talks to whom, with which identities, encrypted or not",
                      "Examples:\n  heddle edges\n  heddle edges -o wide");
-  edges->callback([&] { chosen.run = [&] { return show_edges(flags.scope, chosen.output); }; });
+  add_pod_flags(edges, flags);
+  add_watch(edges, flags);
+  edges->callback([&] {
+    chosen.run = [&] {
+      flags.view.output = chosen.output;
+      return run_view(flags, 2, [&] { return show_edges(flags.view); });
+    };
+  });
   auto* check =
       view(app, flags, "check", "Whether this node could run heddle (--pre), or whether it runs as it must",
            "Examples:\n  heddle check --pre\n  heddle check --lab lab");
   check->add_flag("--pre", flags.before, "Before an installation: kernel, cgroup, bpffs, CNI, ports");
-  check->callback([&] { chosen.run = [&] { return show_check(flags.scope, chosen.output, flags.before); }; });
+  check->callback([&] {
+    chosen.run = [&] {
+      flags.view.output = chosen.output;
+      return show_check(flags.view, flags.before);
+    };
+  });
 }
 
 void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   auto* tap = view(app, flags, "tap", "Requests and connections as they end, live",
                    "Examples:\n  heddle tap\n  heddle tap --pod shop/client --protocol http/1 -o wide\n  "
-                   "heddle tap -n 10 -o json");
+                   "heddle tap --limit 10 -o json");
   tap->add_option("--pod", flags.pod, "NAME or NAMESPACE/NAME");
-  tap->add_option("-N,--namespace", flags.ns, "Pods of this namespace");
+  add_pod_flags(tap, flags);
   tap->add_option("--protocol", flags.protocol, "http/1, http/2, grpc, tls or opaque");
   tap->add_option("--method", flags.method, "GET, POST, ...");
   tap->add_option("--path", flags.path, "Beginning of the path");
   tap->add_option("--status", flags.status, "HTTP status")->check(CLI::Range(100, 599).description(""));
-  tap->add_option("-n,--limit", flags.limit, "Stop after so many");
+  tap->add_option("--limit", flags.limit, "Stop after so many");
   tap->callback([&] {
     chosen.run = [&] {
       std::string query;
@@ -80,12 +130,13 @@ void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
           query += (query.empty() ? "" : "&") + std::string(name) + "=" + query_escape(value);
       };
       add("pod", flags.pod);
-      add("ns", flags.ns);
+      add("ns", flags.view.ns);
       add("protocol", flags.protocol);
       add("method", flags.method);
       add("path", flags.path);
       if (flags.status != 0) add("status", std::to_string(flags.status));
-      return show_tap(flags.scope, chosen.output, query, flags.limit);
+      flags.view.output = chosen.output;
+      return show_tap(flags.view, query, flags.limit);
     };
   });
 }
@@ -95,10 +146,32 @@ void add_explain(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
       view(app, flags, "explain", "What would happen to a connection: service, protocol, endpoints, identity",
            "Examples:\n  heddle explain shop/client web.shop:80\n  heddle explain shop/client 10.96.0.11:80");
   explain->add_option("SRC", flags.source, "Pod that connects: NAMESPACE/NAME")->required();
-  explain->add_option("DST:PORT", flags.destination, "Address and port, or SERVICE.NAMESPACE:PORT in a lab")
+  explain->add_option("DST:PORT", flags.destination, "Address and port, or SERVICE.NAMESPACE:PORT")
       ->required();
   explain->callback([&] {
-    chosen.run = [&] { return show_explain(flags.scope, chosen.output, flags.source, flags.destination); };
+    chosen.run = [&] {
+      flags.view.output = chosen.output;
+      return show_explain(flags.view, flags.source, flags.destination);
+    };
+  });
+}
+
+void add_admin(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
+  auto* admin =
+      app.add_subcommand("admin", "A page of the admin socket of this node's agent or proxy, as it is");
+  admin->add_option("--run-dir", flags.view.scope.run_dir,
+                    "Run folder of the node's heddle (default: /run/heddle)");
+  admin->add_option("PROGRAM", flags.program, "agent or proxy")
+      ->required()
+      ->check(CLI::IsMember({"agent", "proxy"}).description(""));
+  admin->add_option("TARGET", flags.target, "Path and query, such as /state")->required();
+  admin->footer("Examples:\n  heddle admin agent /state\n  heddle admin proxy '/tap?protocol=opaque'");
+  admin->callback([&] {
+    chosen.run = [&] {
+      Scope scope;
+      scope.run_dir = flags.view.scope.run_dir.empty() ? "/run/heddle" : flags.view.scope.run_dir;
+      return show_admin(scope, flags.program, flags.target);
+    };
   });
 }
 
@@ -127,6 +200,7 @@ void add_view_commands(CLI::App& app, Chosen& chosen) {
   add_figures(app, chosen, flags);
   add_tap(app, chosen, flags);
   add_explain(app, chosen, flags);
+  add_admin(app, chosen, flags);
   add_completion(app, chosen, flags);
 }
 

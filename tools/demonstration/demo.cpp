@@ -8,8 +8,8 @@
 #include <iostream>
 
 #include "tools/demonstration/steps.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/output/json.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {

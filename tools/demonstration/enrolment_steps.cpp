@@ -6,8 +6,8 @@
 #include "tools/capture/capture.h"
 #include "tools/demonstration/steps.h"
 #include "tools/lab/client.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/output/table.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {

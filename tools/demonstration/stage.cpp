@@ -7,7 +7,7 @@
 
 #include "base/io/file.h"
 #include "tools/lab/client.h"
-#include "tools/lab/plan_pod.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 
@@ -74,7 +74,7 @@ Result<json::object> Stage::status() const {
 }
 
 std::vector<NodeView> Stage::nodes() const {
-  auto nodes = nodes_in({"", layout_.name});
+  auto nodes = nodes_in({"", layout_.name, {}});
   return nodes ? *nodes : std::vector<NodeView>();
 }
 

@@ -8,8 +8,8 @@
 #include "tools/capture/capture.h"
 #include "tools/demonstration/steps.h"
 #include "tools/http/client.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/output/table.h"
+#include "tools/output/walk.h"
 #include "tools/views/traffic.h"
 
 namespace heddle::tools {
@@ -144,8 +144,8 @@ class Taps {
   explicit Taps(const Stage& stage) {
     if (::pipe2(stop_, O_CLOEXEC) != 0) return;
     for (const auto& node : stage.nodes()) {
-      threads_.emplace_back([this, socket = node.proxy_socket()] {
-        (void)http_stream(socket, "/tap", stop_[0], [this](std::string_view line) {
+      threads_.emplace_back([this, link = node.link] {
+        (void)link->stream(AdminOf::proxy, "/tap", stop_[0], [this](std::string_view line) {
           boost::system::error_code malformed;
           auto value = json::parse(line, malformed);
           const std::lock_guard lock(mutex_);

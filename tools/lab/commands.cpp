@@ -17,8 +17,8 @@
 #include "tools/http/client.h"
 #include "tools/lab/client.h"
 #include "tools/lab/plan.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/lab/yaml.h"
+#include "tools/output/walk.h"
 #include "tools/process/spawn.h"
 
 namespace heddle::tools {

@@ -21,10 +21,10 @@
 #include "tools/lab/client.h"
 #include "tools/lab/mesh.h"
 #include "tools/lab/network.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/lab/pods.h"
 #include "tools/lab/supervisor.h"
 #include "tools/lab/yaml.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/lab/objects.h"
 
-#include "tools/lab/plan_pod.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "tools/lab/plan_pod.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {

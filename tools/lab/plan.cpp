@@ -4,6 +4,7 @@
 #include <set>
 
 #include "tools/lab/plan_pod.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {

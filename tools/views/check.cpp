@@ -12,10 +12,10 @@
 #include "base/io/cgroup.h"
 #include "base/io/file.h"
 #include "tools/lab/options.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/output/error_text.h"
 #include "tools/output/json.h"
 #include "tools/output/table.h"
+#include "tools/output/walk.h"
 #include "tools/process/spawn.h"
 #include "tools/views/bypass.h"
 #include "tools/views/commands.h"
@@ -181,7 +181,7 @@ void check_place(Verdicts& out) {
 // ----------------------------------------------------------------------------------------------
 
 void check_pods(Verdicts& out, const std::string& node, const NodeView& view) {
-  auto verified = get_json(view.agent_socket(), "/verify");
+  auto verified = view.get_json(AdminOf::agent, "/verify");
   if (!verified) return out.fail(node + ": pods", error_text(verified.error()));
   std::size_t good = 0;
   for (const auto& value : verified->at("pods").as_array()) {
@@ -326,7 +326,8 @@ void check_node(Verdicts& out, const NodeView& view, const std::vector<std::stri
 
 }  // namespace
 
-int show_check(const Scope& scope, Output output, bool before) {
+int show_check(const View& view, bool before) {
+  const Output output = view.output;
   Verdicts out;
   if (before) {
     check_machine(out);
@@ -334,7 +335,7 @@ int show_check(const Scope& scope, Output output, bool before) {
     check_place(out);
     return out.print(output);
   }
-  auto nodes = nodes_in(scope);
+  auto nodes = nodes_in(view.scope);
   if (!nodes) return report(nodes.error());
   const auto meshed = meshed_addresses(*nodes);
   for (const auto& node : *nodes) check_node(out, node, meshed);

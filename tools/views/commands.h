@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "tools/commands/command.h"
+#include "tools/views/filter.h"
 #include "tools/views/node.h"
 #include "tools/views/traffic.h"
 
@@ -11,23 +13,36 @@ namespace heddle::tools {
 
 // What the observing subcommands do: they print to stdout and return the exit code.
 
-int show_status(const Scope& scope, Output output);
-int show_stat(const Scope& scope, Output output, StatBy by, const std::string& direction, double window_s);
-int show_edges(const Scope& scope, Output output);
+// What every view is told: where to look, at which pods, and how to print.
+struct View {
+  Scope scope;
+  std::string ns;        // of pods; empty: every namespace
+  std::string selector;  // of pods' labels, as kubectl's -l; a cluster only
+  Output output = Output::table;
+};
+
+int show_status(const View& view);
+int show_stat(const View& view, StatBy by, const std::string& direction, double window_s);
+int show_edges(const View& view);
+
+// The pods the view is about: a label selector is the API server's to judge.
+Result<Filter> filter_of(const View& view);
+
+// Runs `show` again every `seconds` until Ctrl-C, each time below a line with the time; the last exit code.
+int watch_view(double seconds, const std::function<int()>& show);
 
 // `query` is "pod=...&protocol=..." as the proxies' /tap takes it. Stops after `limit` records (0: never) or
 // Ctrl-C.
-int show_tap(const Scope& scope, Output output, const std::string& query, unsigned limit);
+int show_tap(const View& view, const std::string& query, unsigned limit);
 
 // `source` is a pod (NAMESPACE/NAME, or NAME if there is one only), `destination` an address with port or
-// SERVICE.NAMESPACE:PORT of a lab.
-int show_explain(const Scope& scope, Output output, const std::string& source,
-                 const std::string& destination);
+// SERVICE.NAMESPACE:PORT of a lab or cluster.
+int show_explain(const View& view, const std::string& source, const std::string& destination);
+
+// A GET of an admin socket of this node; its body as it is.
+int show_admin(const Scope& scope, const std::string& program, const std::string& target);
 
 // `before`: what an installation would need; otherwise what a running node must show.
-int show_check(const Scope& scope, Output output, bool before);
-
-// Percent-encodes everything but unreserved characters (RFC 3986, 2.3).
-std::string query_escape(const std::string& text);
+int show_check(const View& view, bool before);
 
 }  // namespace heddle::tools

@@ -7,13 +7,13 @@
 #include <cmath>
 #include <iostream>
 
-#include "tools/http/client.h"
+#include "tools/http/query.h"
 #include "tools/lab/client.h"
 #include "tools/lab/commands.h"
-#include "tools/lab/plan_pod.h"
 #include "tools/output/error_text.h"
 #include "tools/output/json.h"
 #include "tools/output/table.h"
+#include "tools/output/walk.h"
 #include "tools/views/commands.h"
 
 namespace heddle::tools {
@@ -21,22 +21,19 @@ namespace {
 
 namespace json = boost::json;
 
-std::string node_label(const NodeView& node) {
-  return node.name.empty() ? node.run_dir : node.name;
-}
-
 // All nodes' proxy metrics together; nodes that do not answer are told on stderr. False when none answered.
-bool scrape(const std::vector<NodeView>& nodes, std::vector<Sample>& out) {
+bool scrape(const std::vector<NodeView>& nodes, const Filter& filter, std::vector<Sample>& out) {
   bool any = false;
   for (const auto& node : nodes) {
     auto samples = node.proxy_metrics();
     if (!samples) {
-      std::cerr << "heddle: node " << node_label(node) << ": " << error_text(samples.error()) << "\n";
+      std::cerr << "heddle: node " << node.label() << ": " << error_text(samples.error()) << "\n";
       continue;
     }
     any = true;
     for (auto& sample : *samples) {
-      sample.labels["heddle_node"] = node_label(node);  // keeps equal series of two nodes apart
+      if (!filter.takes(sample)) continue;
+      sample.labels["heddle_node"] = node.label();  // keeps equal series of two nodes apart
       out.push_back(std::move(sample));
     }
   }
@@ -55,29 +52,18 @@ std::string fixed(double value, int digits) {
 
 }  // namespace
 
-std::string query_escape(const std::string& text) {
-  std::string out;
-  for (const unsigned char c : text) {
-    if (std::isalnum(c) || c == '-' || c == '.' || c == '_' || c == '~') {
-      out += static_cast<char>(c);
-    } else {
-      char escaped[4];
-      std::snprintf(escaped, sizeof escaped, "%%%02X", c);
-      out += escaped;
-    }
-  }
-  return out;
-}
-
-int show_stat(const Scope& scope, Output output, StatBy by, const std::string& direction, double window_s) {
-  auto nodes = nodes_in(scope);
+int show_stat(const View& view, StatBy by, const std::string& direction, double window_s) {
+  const Output output = view.output;
+  auto nodes = nodes_in(view.scope);
   if (!nodes) return report(nodes.error());
+  const auto filter = filter_of(view);
+  if (!filter) return report(filter.error());
   std::vector<Sample> before;
   std::vector<Sample> after;
   const auto begin = std::chrono::steady_clock::now();
-  if (!scrape(*nodes, before)) return 1;
+  if (!scrape(*nodes, *filter, before)) return 1;
   std::this_thread::sleep_for(std::chrono::duration<double>(window_s));
-  if (!scrape(*nodes, after)) return 1;
+  if (!scrape(*nodes, *filter, after)) return 1;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const auto rows = stat_rows(difference(before, after), after, seconds, by, direction);
   if (output == Output::json) {
@@ -116,11 +102,14 @@ int show_stat(const Scope& scope, Output output, StatBy by, const std::string& d
   return 0;
 }
 
-int show_edges(const Scope& scope, Output output) {
-  auto nodes = nodes_in(scope);
+int show_edges(const View& view) {
+  const Output output = view.output;
+  auto nodes = nodes_in(view.scope);
   if (!nodes) return report(nodes.error());
+  const auto filter = filter_of(view);
+  if (!filter) return report(filter.error());
   std::vector<Sample> samples;
-  if (!scrape(*nodes, samples)) return 1;
+  if (!scrape(*nodes, *filter, samples)) return 1;
   const auto rows = edge_rows(samples);
   if (output == Output::json) {
     json::array list;
@@ -180,9 +169,12 @@ std::string tap_line(const json::object& record, bool wide) {
 
 }  // namespace
 
-int show_tap(const Scope& scope, Output output, const std::string& query, unsigned limit) {
-  auto nodes = nodes_in(scope);
+int show_tap(const View& view, const std::string& query, unsigned limit) {
+  const Output output = view.output;
+  auto nodes = nodes_in(view.scope);
   if (!nodes) return report(nodes.error());
+  const auto filter = filter_of(view);
+  if (!filter) return report(filter.error());
   sigset_t mask;
   sigemptyset(&mask);
   sigaddset(&mask, SIGINT);
@@ -195,31 +187,34 @@ int show_tap(const Scope& scope, Output output, const std::string& query, unsign
   std::vector<std::thread> threads;
   for (const auto& node : *nodes) {
     threads.emplace_back([&, node] {
-      auto done = http_stream(node.proxy_socket(), "/tap" + (query.empty() ? "" : "?" + query), stop.get(),
-                              [&](std::string_view line) {
-                                boost::system::error_code malformed;
-                                const auto value = json::parse(line, malformed);
-                                if (malformed || !value.is_object()) return true;
-                                const std::lock_guard lock(mutex);
-                                if (const auto* lost = value.get_object().if_contains("dropped")) {
-                                  std::cerr << "heddle: node " << node_label(node) << ": " << json_text(*lost)
-                                            << " more were not shown, they came too fast\n";
-                                  return true;
-                                }
-                                if (limit != 0 && printed >= limit) return false;
-                                if (output == Output::json) {
-                                  std::cout << line << std::endl;
-                                } else {
-                                  std::cout << tap_line(value.get_object(), output == Output::wide)
-                                            << std::endl;
-                                }
-                                ++printed;
-                                // The others wait on their sockets: the signal descriptor wakes them all.
-                                if (printed == limit) ::kill(::getpid(), SIGTERM);
-                                return printed != limit;
-                              });
+      auto done = node.link->stream(
+          AdminOf::proxy, "/tap" + (query.empty() ? "" : "?" + query), stop.get(),
+          [&](std::string_view line) {
+            boost::system::error_code malformed;
+            const auto value = json::parse(line, malformed);
+            if (malformed || !value.is_object()) return true;
+            const std::lock_guard lock(mutex);
+            if (const auto* lost = value.get_object().if_contains("dropped")) {
+              std::cerr << "heddle: node " << node.label() << ": " << json_text(*lost)
+                        << " more were not shown, they came too fast\n";
+              return true;
+            }
+            if (!filter->takes(text_at(value.get_object(), {"namespace"}),
+                               text_at(value.get_object(), {"pod"})))
+              return true;
+            if (limit != 0 && printed >= limit) return false;
+            if (output == Output::json) {
+              std::cout << line << std::endl;
+            } else {
+              std::cout << tap_line(value.get_object(), output == Output::wide) << std::endl;
+            }
+            ++printed;
+            // The others wait on their sockets: the signal descriptor wakes them all.
+            if (printed == limit) ::kill(::getpid(), SIGTERM);
+            return printed != limit;
+          });
       if (!done) {
-        std::cerr << "heddle: node " << node_label(node) << ": " << error_text(done.error()) << "\n";
+        std::cerr << "heddle: node " << node.label() << ": " << error_text(done.error()) << "\n";
         ++failed;
       }
     });
@@ -230,6 +225,19 @@ int show_tap(const Scope& scope, Output output, const std::string& query, unsign
 
 namespace {
 
+Result<SocketAddress> resolve_in_cluster(const ClusterFlags& flags, const std::string& name, PortRange port) {
+  const auto dot = name.find('.');
+  if (dot == std::string::npos || dot == 0) {
+    return make_error(Errc::invalid_argument, name + ": write SERVICE.NAMESPACE:PORT");
+  }
+  const auto ns_end = std::min(name.find('.', dot + 1), name.size());
+  auto cluster = Cluster::open(flags);
+  if (!cluster) return cluster.error();
+  const auto ip = cluster->address_of(name.substr(dot + 1, ns_end - dot - 1), name.substr(0, dot));
+  if (!ip) return ip.error();
+  return SocketAddress{*ip, port.low};
+}
+
 // SERVICE.NAMESPACE:PORT becomes the service's first address; addresses stay as they are.
 Result<SocketAddress> resolve_destination(const Scope& scope, const std::string& text) {
   if (auto address = SocketAddress::parse(text)) return *address;
@@ -237,10 +245,11 @@ Result<SocketAddress> resolve_destination(const Scope& scope, const std::string&
   const auto name = text.substr(0, colon);
   const auto port = colon == std::string::npos ? Result<PortRange>(make_error(Errc::invalid_argument))
                                                : PortRange::parse(text.substr(colon + 1));
+  if (port && is_cluster(scope)) return resolve_in_cluster(scope.cluster, name, *port);
   auto layout = find_lab(scope.lab);
   if (!port || !layout) {
     return make_error(Errc::invalid_argument,
-                      text + ": write IP:PORT, [IPv6]:PORT or, in a lab that is up, SERVICE.NAMESPACE:PORT");
+                      text + ": write IP:PORT, [IPv6]:PORT or, in a lab or cluster, SERVICE.NAMESPACE:PORT");
   }
   auto status = ask_lab(*layout, {{"op", "status"}});
   if (!status) return status.error();
@@ -324,8 +333,9 @@ Result<ServedPod> find_served(const std::vector<NodeView>& nodes, const std::str
 
 }  // namespace
 
-int show_explain(const Scope& scope, Output output, const std::string& source,
-                 const std::string& destination) {
+int show_explain(const View& view, const std::string& source, const std::string& destination) {
+  const Scope& scope = view.scope;
+  const Output output = view.output;
   auto nodes = nodes_in(scope);
   if (!nodes) return report(nodes.error());
   auto address = resolve_destination(scope, destination);
@@ -334,7 +344,7 @@ int show_explain(const Scope& scope, Output output, const std::string& source,
   if (!pod) return report(pod.error());
   const auto target =
       "/explain?pod=" + query_escape(pod->name) + "&dst=" + query_escape(address->to_string());
-  auto explanation = get_json(pod->node->proxy_socket(), target);
+  auto explanation = pod->node->get_json(AdminOf::proxy, target);
   if (!explanation) return report(explanation.error());
   if (output == Output::json) {
     std::cout << json_text(*explanation, true) << "\n";
@@ -342,6 +352,65 @@ int show_explain(const Scope& scope, Output output, const std::string& source,
     print_explanation(*explanation, 0);
   }
   return 0;
+}
+
+int show_admin(const Scope& scope, const std::string& program, const std::string& target) {
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGINT);
+  sigaddset(&mask, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
+  const Fd stop(::signalfd(-1, &mask, SFD_CLOEXEC));
+  auto nodes = nodes_in(scope);
+  if (!nodes) return report(nodes.error());
+  if (nodes->size() != 1) {
+    return report(make_error(Errc::invalid_argument, "several nodes: name one with --run-dir"));
+  }
+  const auto done = nodes->front().link->stream(program == "agent" ? AdminOf::agent : AdminOf::proxy, target,
+                                                stop.get(), [](std::string_view line) {
+                                                  std::cout << line << std::endl;
+                                                  return static_cast<bool>(std::cout);
+                                                });
+  return done ? 0 : report(done.error());
+}
+
+Result<Filter> filter_of(const View& view) {
+  Filter filter;
+  filter.ns = view.ns;
+  if (view.selector.empty()) return filter;
+  if (!is_cluster(view.scope)) {
+    return make_error(
+        Errc::invalid_argument,
+        "only a cluster's API server knows labels: leave -l out, or name the cluster with --context");
+  }
+  auto cluster = Cluster::open(view.scope.cluster);
+  if (!cluster) return cluster.error();
+  const auto path =
+      view.ns.empty() ? std::string("/api/v1/pods") : "/api/v1/namespaces/" + query_escape(view.ns) + "/pods";
+  auto pods = cluster->get(path + "?labelSelector=" + query_escape(view.selector));
+  if (!pods) return pods.error();
+  filter.pods.emplace();
+  const auto* items = find_array(*pods, {"items"});
+  for (const auto& value : items ? *items : json::array()) {
+    const auto* pod = value.if_object();
+    if (pod) filter.pods->insert(namespace_of(*pod) + "/" + text_at(*pod, {"metadata", "name"}));
+  }
+  return filter;
+}
+
+int watch_view(double seconds, const std::function<int()>& show) {
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGINT);
+  sigaddset(&mask, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
+  const auto whole = static_cast<time_t>(seconds);
+  const timespec pause{whole, static_cast<long>((seconds - static_cast<double>(whole)) * 1e9)};
+  while (true) {
+    const int code = show();
+    std::cout << std::endl;
+    if (::sigtimedwait(&mask, nullptr, &pause) > 0 || !std::cout) return code;
+  }
 }
 
 }  // namespace heddle::tools

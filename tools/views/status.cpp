@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 
-#include "tools/lab/plan_pod.h"
 #include "tools/output/error_text.h"
 #include "tools/output/json.h"
 #include "tools/output/table.h"
+#include "tools/output/walk.h"
 #include "tools/views/commands.h"
 
 namespace heddle::tools {
@@ -27,7 +27,8 @@ std::string key_of(const json::object& pod) {
   return text_at(pod, {"namespace"}) + "/" + text_at(pod, {"name"});
 }
 
-void add_pods(Table& table, const std::string& node, const json::object& agent, const json::object* proxy) {
+void add_pods(Table& table, const Filter& filter, const std::string& node, const json::object& agent,
+              const json::object* proxy) {
   std::map<std::string, const json::object*> served;
   if (proxy) {
     for (const auto& value : pods_of(*proxy)) {
@@ -36,7 +37,7 @@ void add_pods(Table& table, const std::string& node, const json::object& agent, 
   }
   for (const auto& value : pods_of(agent)) {
     const auto* pod = value.if_object();
-    if (!pod) continue;
+    if (!pod || !filter.takes(text_at(*pod, {"namespace"}), text_at(*pod, {"name"}))) continue;
     const auto found = served.find(key_of(*pod));
     std::string ips;
     if (const auto* list = find_array(*pod, {"ips"}); list && !list->empty()) ips = json_text(list->front());
@@ -54,9 +55,12 @@ void add_pods(Table& table, const std::string& node, const json::object& agent, 
 
 }  // namespace
 
-int show_status(const Scope& scope, Output output) {
-  auto nodes = nodes_in(scope);
+int show_status(const View& view) {
+  const Output output = view.output;
+  auto nodes = nodes_in(view.scope);
   if (!nodes) return report(nodes.error());
+  const auto filter = filter_of(view);
+  if (!filter) return report(filter.error());
   json::array list;
   Table programs({"NODE", "AGENT", "PROXY", "INTERCEPTION", ">PODS", "VERSION"});
   std::vector<std::string> header{"NODE",       "NAMESPACE", "POD",    "IP",  "MODE",
@@ -80,7 +84,7 @@ int show_status(const Scope& scope, Output output) {
                   agent ? or_dash(text_at(*agent, {"interception", "mode"})) : "-",
                   agent ? std::to_string(pods_of(*agent).size()) : "-",
                   agent ? text_at(*agent, {"version"}) : "-"});
-    if (agent) add_pods(pods, or_dash(name), *agent, proxy ? &*proxy : nullptr);
+    if (agent) add_pods(pods, *filter, or_dash(name), *agent, proxy ? &*proxy : nullptr);
     if (agent) {
       entry["agent"] = std::move(*agent);
     } else {

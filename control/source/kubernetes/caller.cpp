@@ -137,15 +137,15 @@ void Caller::call(Request request, std::chrono::milliseconds deadline, Done done
                   if (auto tell = std::exchange(once->done, nullptr)) tell(std::move(answer));
                 }};
   once.reset();
-  asio::post(impl_->context, [impl = impl_.get(), asked = std::move(asked)]() mutable {
-    impl->take(std::move(asked));
-  });
+  asio::post(impl_->context,
+             [impl = impl_.get(), asked = std::move(asked)]() mutable { impl->take(std::move(asked)); });
 }
 
 Result<Answer> Caller::call(Request request, std::chrono::milliseconds deadline) {
   std::promise<Result<Answer>> promise;
   auto future = promise.get_future();
-  call(std::move(request), deadline, [&promise](Result<Answer> answer) { promise.set_value(std::move(answer)); });
+  call(std::move(request), deadline,
+       [&promise](Result<Answer> answer) { promise.set_value(std::move(answer)); });
   return future.get();
 }
 

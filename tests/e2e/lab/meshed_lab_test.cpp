@@ -56,7 +56,7 @@ spec: {containers: [{name: c, command: [sleep, infinity]}]}
 TEST_P(MeshedLab, ShowsOnlyWhatIsAskedFor) {
   heddle_ok({"lab", "up", HEDDLE_EXAMPLES "/shop", "--name", name_, "--interception", GetParam()});
   // The client asks twice a second by itself.
-  const auto tapped = heddle_json({"tap", "--lab", name_, "-N", "shop", "--path", "/", "-n", "1"});
+  const auto tapped = heddle_json({"tap", "--lab", name_, "-n", "shop", "--path", "/", "--limit", "1"});
   EXPECT_EQ(tapped.at("namespace").as_string(), "shop");
   EXPECT_EQ(heddle({"tap", "--lab", name_, "--status", "99999"}).exit.to_string(), "exit code 2");
   EXPECT_THAT(heddle_ok({"explain", "client", "web.shop:80", "--lab", name_}), HasSubstr("state: service"));

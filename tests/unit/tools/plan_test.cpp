@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "tools/lab/plan_pod.h"
+#include "tools/output/walk.h"
 #include "tools/lab/yaml.h"
 
 namespace heddle::tools {
