@@ -23,7 +23,8 @@ bool belongs_to_agents(const json::object& pod) {
   const auto* owners = find_array(pod, {"metadata", "ownerReferences"});
   return owners && std::ranges::any_of(*owners, [](const json::value& value) {
            const auto* owner = value.if_object();
-           return owner && text_at(*owner, {"kind"}) == "DaemonSet" && text_at(*owner, {"name"}) == agents_name;
+           return owner && text_at(*owner, {"kind"}) == "DaemonSet" &&
+                  text_at(*owner, {"name"}) == agents_name;
          });
 }
 
@@ -47,11 +48,12 @@ std::string trouble_of(const json::object& pod) {
   return "pod " + text_at(pod, {"metadata", "name"}) + " is " + (phase.empty() ? "not there yet" : phase);
 }
 
-Error refused(const std::string& path, const kubernetes::Answer& answer) {
+Error refused(const std::string& what, const kubernetes::Answer& answer) {
   boost::system::error_code malformed;
   const auto value = json::parse(answer.body, malformed);
-  std::string message = malformed || !value.is_object() ? std::string() : text_at(value.get_object(), {"message"});
-  if (message.empty()) message = "GET " + path + ": status " + std::to_string(answer.status);
+  std::string message =
+      malformed || !value.is_object() ? std::string() : text_at(value.get_object(), {"message"});
+  if (message.empty()) message = what + ": status " + std::to_string(answer.status);
   if (answer.status == 404) return make_error(Errc::not_found, message);
   if (answer.status == 401 || answer.status == 403) return make_error(Errc::permission_denied, message);
   return make_error(Errc::unavailable, message);
@@ -67,15 +69,17 @@ std::vector<AgentPod> agents_of(const json::object& pods) {
     if (!pod || !belongs_to_agents(*pod)) continue;
     AgentPod agent;
     agent.node = text_at(*pod, {"spec", "nodeName"});
-    agent.pod = {text_at(*pod, {"metadata", "namespace"}), text_at(*pod, {"metadata", "name"}), container_of(*pod)};
+    agent.pod = {text_at(*pod, {"metadata", "namespace"}), text_at(*pod, {"metadata", "name"}),
+                 container_of(*pod)};
     agent.trouble = trouble_of(*pod);
     out.push_back(std::move(agent));
   }
   std::ranges::sort(out, {}, &AgentPod::node);
   // While one takes over from another both are there: the one that runs answers.
   for (auto at = out.begin(); at != out.end();) {
-    const bool twin = std::ranges::any_of(
-        out, [&](const AgentPod& other) { return &other != &*at && other.node == at->node && other.trouble.empty(); });
+    const bool twin = std::ranges::any_of(out, [&](const AgentPod& other) {
+      return &other != &*at && other.node == at->node && other.trouble.empty();
+    });
     at = twin && !at->trouble.empty() ? out.erase(at) : at + 1;
   }
   return out;
@@ -90,16 +94,30 @@ Result<Cluster> Cluster::open(const ClusterFlags& flags) {
   return cluster;
 }
 
+Result<json::object> Cluster::ask(kubernetes::Request request) {
+  const std::string what = request.method + " " + request.target;
+  auto answer = caller_->call(std::move(request), patience);
+  if (!answer) return answer.error();
+  if (answer->status != 200 && answer->status != 201) return refused(what, *answer);
+  boost::system::error_code malformed;
+  auto value = json::parse(answer->body, malformed);
+  if (malformed || !value.is_object()) return make_error(Errc::protocol, what + ": no JSON object came back");
+  return std::move(value.get_object());
+}
+
 Result<json::object> Cluster::get(const std::string& path) {
   kubernetes::Request request;
   request.target = path;
-  auto answer = caller_->call(std::move(request), patience);
-  if (!answer) return answer.error();
-  if (answer->status != 200) return refused(path, *answer);
-  boost::system::error_code malformed;
-  auto value = json::parse(answer->body, malformed);
-  if (malformed || !value.is_object()) return make_error(Errc::protocol, "GET " + path + ": no JSON object came back");
-  return std::move(value.get_object());
+  return ask(std::move(request));
+}
+
+Result<json::object> Cluster::create(const std::string& path, const json::object& object) {
+  kubernetes::Request request;
+  request.method = "POST";
+  request.target = path;
+  request.body = json::serialize(object);
+  request.content_type = "application/json";
+  return ask(std::move(request));
 }
 
 Result<std::vector<AgentPod>> Cluster::agents() {
@@ -107,9 +125,10 @@ Result<std::vector<AgentPod>> Cluster::agents() {
   if (!pods) return pods.error();
   auto out = agents_of(*pods);
   if (out.empty()) {
-    return make_error(Errc::not_found, "no pod of DaemonSet heddle-agent in namespace " + flags_.control_namespace +
-                                           ": `heddle install | kubectl apply -f -` installs heddle; say where it is "
-                                           "with --control-namespace");
+    return make_error(Errc::not_found,
+                      "no pod of DaemonSet heddle-agent in namespace " + flags_.control_namespace +
+                          ": `heddle install | kubectl apply -f -` installs heddle; say where it is "
+                          "with --control-namespace");
   }
   return out;
 }
@@ -124,7 +143,9 @@ Result<IpAddress> Cluster::address_of(const std::string& ns, const std::string& 
   }
   if (!object) return object.error();
   auto ip = IpAddress::parse(text);
-  if (!ip) return make_error(Errc::not_found, ns + "/" + name + " has no address (" + text + "): name one of its pods");
+  if (!ip)
+    return make_error(Errc::not_found,
+                      ns + "/" + name + " has no address (" + text + "): name one of its pods");
   return *ip;
 }
 

@@ -33,8 +33,8 @@ constexpr std::size_t frame_limit = 4 * 1024 * 1024;
 
 class Exec {
  public:
-  Exec(const kubernetes::Access& access, const ExecOptions& options, const std::function<bool(std::string_view)>& sink,
-       asio::ssl::context tls)
+  Exec(const kubernetes::Access& access, const ExecOptions& options,
+       const std::function<bool(std::string_view)>& sink, asio::ssl::context tls)
       : access_(access), options_(options), sink_(sink), tls_(std::move(tls)), stream_(context_, tls_) {}
 
   Result<ExecResult> run(const ExecTarget& target, const std::vector<std::string>& argv) {
@@ -63,11 +63,12 @@ class Exec {
   void watch_stop() {
     if (options_.stop_fd < 0) return;
     stop_.assign(::dup(options_.stop_fd));
-    stop_.async_wait(asio::posix::stream_descriptor::wait_read, [this](const boost::system::error_code& error) {
-      if (error) return;
-      result_.stopped = true;
-      over();
-    });
+    stop_.async_wait(asio::posix::stream_descriptor::wait_read,
+                     [this](const boost::system::error_code& error) {
+                       if (error) return;
+                       result_.stopped = true;
+                       over();
+                     });
   }
 
   asio::awaitable<void> talk(std::string path) {
@@ -88,11 +89,13 @@ class Exec {
     if (connect_error) co_return Error{connect_error, place() + ": cannot connect"};
     auto* tls = stream_.next_layer().native_handle();
     if (auto set = kubernetes::expect_server(tls, access_); !set) co_return set;
-    const auto [tls_error] = co_await stream_.next_layer().async_handshake(asio::ssl::stream_base::client, awaited);
+    const auto [tls_error] =
+        co_await stream_.next_layer().async_handshake(asio::ssl::stream_base::client, awaited);
     if (tls_error) {
       const auto why = kubernetes::why_unverified(tls);
-      co_return why.empty() ? Error{tls_error, place() + ": TLS"}
-                            : make_error(Errc::permission_denied, place() + ": its certificate is not accepted: " + why);
+      co_return why.empty()
+          ? Error{tls_error, place() + ": TLS"}
+          : make_error(Errc::permission_denied, place() + ": its certificate is not accepted: " + why);
     }
     socket.expires_never();
     co_return Result<>();
@@ -139,11 +142,13 @@ class Exec {
     while (!frames_.ended()) {
       const auto [error, bytes] = co_await stream_.async_read(buffer, awaited);
       if (error == websocket::error::closed) break;
-      if (error == beast::error::timeout) co_return make_error(Errc::timeout, place() + ": exec says nothing more");
+      if (error == beast::error::timeout)
+        co_return make_error(Errc::timeout, place() + ": exec says nothing more");
       if (error) co_return Error{error, place() + ": exec broke off"};
       std::string_view out;
       const auto data = buffer.cdata();
-      if (auto fed = frames_.feed({static_cast<const char*>(data.data()), data.size()}, out); !fed) co_return fed;
+      if (auto fed = frames_.feed({static_cast<const char*>(data.data()), data.size()}, out); !fed)
+        co_return fed;
       if (!out.empty() && !sink_(out)) {
         result_.stopped = true;
         break;

@@ -24,8 +24,8 @@ struct ExecResult {
 
 // Runs a program in a container through the API server, as `kubectl exec` does (subresource pods/exec, verb
 // get or create), and gives its standard output to `sink` until that returns false. Blocking; any thread.
-// Errors: the API server cannot be reached, refuses (Errc::permission_denied names the right that is missing),
-// or talks nonsense; a program that ends with another code than 0 is not one.
+// Errors: the API server cannot be reached, refuses (Errc::permission_denied names the right that is
+// missing), or talks nonsense; a program that ends with another code than 0 is not one.
 Result<ExecResult> exec_in_pod(const source::kubernetes::Access& access, const ExecTarget& target,
                                const std::vector<std::string>& argv, const ExecOptions& options,
                                const std::function<bool(std::string_view)>& sink);

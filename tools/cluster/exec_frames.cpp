@@ -24,14 +24,16 @@ std::string text_of(const json::object& object, std::string_view key) {
 // The exit code is a cause of the failure, as a decimal number.
 int exit_code_of(const json::object& status) {
   const auto* details = status.if_contains("details");
-  const auto* causes = details && details->is_object() ? details->get_object().if_contains("causes") : nullptr;
+  const auto* causes =
+      details && details->is_object() ? details->get_object().if_contains("causes") : nullptr;
   if (!causes || !causes->is_array()) return 1;
   for (const auto& value : causes->get_array()) {
     const auto* cause = value.if_object();
     if (!cause || text_of(*cause, "reason") != "ExitCode") continue;
     const auto text = text_of(*cause, "message");
     int code = 0;
-    if (std::from_chars(text.data(), text.data() + text.size(), code).ec == std::errc{} && code != 0) return code;
+    if (std::from_chars(text.data(), text.data() + text.size(), code).ec == std::errc{} && code != 0)
+      return code;
   }
   return 1;
 }

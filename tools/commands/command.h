@@ -12,8 +12,9 @@ class App;
 
 namespace heddle::tools {
 
-// How results are printed. `wide` is a table with more columns.
-enum class Output { table, json, wide };
+// How results are printed. `wide` is a table with more columns; `short_list` and `junit` are for `check`
+// only.
+enum class Output { table, json, wide, short_list, junit };
 
 // What the chosen subcommand will do; main() runs it after parsing. Returns the exit code (0 fine, 1 not).
 struct Chosen {

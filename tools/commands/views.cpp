@@ -12,13 +12,14 @@ namespace {
 
 struct ViewFlags {
   View view;
-  bool before = false, all_namespaces = false, watch = false;
+  CheckFlags check;
+  bool all_namespaces = false, watch = false;
   StatBy by = StatBy::deployment;
   std::string direction = "inbound";
   double window_s = 2;
   std::string pod, protocol, method, path;
   unsigned status = 0, limit = 0;
-  std::string source, destination, shell, program, target;
+  std::string source, destination, shell, program, target, code;
 };
 
 CLI::App* view(CLI::App& app, ViewFlags& flags, const char* name, const char* text, const char* examples) {
@@ -99,16 +100,27 @@ void add_figures(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
       return run_view(flags, 2, [&] { return show_edges(flags.view); });
     };
   });
+}
+
+void add_check(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   auto* check =
-      view(app, flags, "check", "Whether this node could run heddle (--pre), or whether it runs as it must",
-           "Examples:\n  heddle check --pre\n  heddle check --lab lab");
-  check->add_flag("--pre", flags.before, "Before an installation: kernel, cgroup, bpffs, CNI, ports");
+      view(app, flags, "check", "Whether heddle could run here (--pre), or whether it runs as it must",
+           "Examples:\n  heddle check --pre\n  heddle check --lab lab\n  heddle check --wait 120 -o junit > "
+           "check.xml");
+  check->add_flag("--pre", flags.check.before,
+                  "Before an installation: this machine, or the cluster and your rights in it");
+  check->add_option("--wait", flags.check.wait_s, "Look again until all is well, for so many seconds at most")
+      ->check(CLI::Range(0.0, 86400.0).description(""));
+  check->add_option("--only", flags.check.only, "Codes to look at, such as HC304")->delimiter(',');
   check->callback([&] {
     chosen.run = [&] {
       flags.view.output = chosen.output;
-      return show_check(flags.view, flags.before);
+      return show_check(flags.view, flags.check);
     };
   });
+  auto* codes = app.add_subcommand("explain-code", "What a code of `heddle check` means and what to do");
+  codes->add_option("CODE", flags.code, "Such as HC301; without it all are listed");
+  codes->callback([&] { chosen.run = [&] { return explain_code(flags.code, chosen.output); }; });
 }
 
 void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
@@ -198,6 +210,7 @@ void add_completion(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
 void add_view_commands(CLI::App& app, Chosen& chosen) {
   static ViewFlags flags;
   add_figures(app, chosen, flags);
+  add_check(app, chosen, flags);
   add_tap(app, chosen, flags);
   add_explain(app, chosen, flags);
   add_admin(app, chosen, flags);

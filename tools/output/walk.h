@@ -9,7 +9,8 @@
 namespace heddle::tools {
 
 // Walking JSON objects; anything of another type counts as absent.
-const boost::json::value* find_value(const boost::json::object& from, std::initializer_list<const char*> path);
+const boost::json::value* find_value(const boost::json::object& from,
+                                     std::initializer_list<const char*> path);
 const boost::json::object* find_object(const boost::json::object& from,
                                        std::initializer_list<const char*> path);
 const boost::json::array* find_array(const boost::json::object& from,

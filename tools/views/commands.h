@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "tools/commands/command.h"
 #include "tools/views/filter.h"
@@ -42,7 +43,13 @@ int show_explain(const View& view, const std::string& source, const std::string&
 // A GET of an admin socket of this node; its body as it is.
 int show_admin(const Scope& scope, const std::string& program, const std::string& target);
 
-// `before`: what an installation would need; otherwise what a running node must show.
-int show_check(const View& view, bool before);
+struct CheckFlags {
+  bool before = false;            // what an installation would need; else what running nodes must show
+  double wait_s = 0;              // look again until all is well, so long at most
+  std::vector<std::string> only;  // codes; empty: all
+};
+int show_check(const View& view, const CheckFlags& flags);
+// What a code of the check means and what to do; all of them when `code` is empty.
+int explain_code(const std::string& code, Output output);
 
 }  // namespace heddle::tools

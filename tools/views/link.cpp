@@ -21,14 +21,17 @@ class SocketLink final : public AdminLink {
     auto reply = http_get(socket(program), target);
     if (!reply) return reply.error();
     if (reply->status != 200) {
-      return make_error(Errc::unavailable, "GET " + target + " answered " + std::to_string(reply->status) + ": " +
-                                               reply->body.substr(0, 300));
+      return make_error(Errc::unavailable, "GET " + target + " answered " + std::to_string(reply->status) +
+                                               ": " + reply->body.substr(0, 300));
     }
     return std::move(reply->body);
   }
   Result<> stream(AdminOf program, const std::string& target, int stop_fd,
                   const std::function<bool(std::string_view)>& line) const override {
     return http_stream(socket(program), target, stop_fd, line);
+  }
+  Result<std::string> run(const std::vector<std::string>&) const override {
+    return make_error(Errc::unsupported, "this is the node itself");
   }
 
  private:
@@ -44,14 +47,20 @@ class PodLink final : public AdminLink {
 
   Result<std::string> get(AdminOf program, const std::string& target) const override {
     std::string body;
-    const auto done = exec_in_pod(*access_, pod_, command(program, target), {}, [&](std::string_view bytes) {
-      body += bytes;
-      return body.size() <= longest_body;
-    });
+    const auto done = collect(command(program, target), body);
     if (!done) return done.error();
-    if (done->stopped) return make_error(Errc::exhausted, "GET " + target + ": a body of more than 64 MiB");
     if (done->end.exit_code != 0) return failed(target, *done);
     return body;
+  }
+
+  Result<std::string> run(const std::vector<std::string>& arguments) const override {
+    std::vector<std::string> argv{"heddle"};
+    argv.insert(argv.end(), arguments.begin(), arguments.end());
+    std::string out;
+    const auto done = collect(argv, out);
+    if (!done) return done.error();
+    if (out.empty() && done->end.exit_code != 0) return failed(argv[1], *done);
+    return out;
   }
 
   Result<> stream(AdminOf program, const std::string& target, int stop_fd,
@@ -60,22 +69,31 @@ class PodLink final : public AdminLink {
     options.silence.reset();
     options.stop_fd = stop_fd;
     std::string kept;
-    const auto done = exec_in_pod(*access_, pod_, command(program, target), options, [&](std::string_view bytes) {
-      kept += bytes;
-      std::size_t start = 0;
-      for (auto end = kept.find('\n'); end != std::string::npos; end = kept.find('\n', start)) {
-        if (!line(std::string_view(kept).substr(start, end - start))) return false;
-        start = end + 1;
-      }
-      kept.erase(0, start);
-      return kept.size() <= longest_body;
-    });
+    const auto done =
+        exec_in_pod(*access_, pod_, command(program, target), options, [&](std::string_view bytes) {
+          kept += bytes;
+          std::size_t start = 0;
+          for (auto end = kept.find('\n'); end != std::string::npos; end = kept.find('\n', start)) {
+            if (!line(std::string_view(kept).substr(start, end - start))) return false;
+            start = end + 1;
+          }
+          kept.erase(0, start);
+          return kept.size() <= longest_body;
+        });
     if (!done) return done.error();
     if (!done->stopped && done->end.exit_code != 0) return failed(target, *done);
     return {};
   }
 
  private:
+  Result<ExecResult> collect(const std::vector<std::string>& argv, std::string& out) const {
+    auto done = exec_in_pod(*access_, pod_, argv, {}, [&](std::string_view bytes) {
+      out += bytes;
+      return out.size() <= longest_body;
+    });
+    if (done && done->stopped) return make_error(Errc::exhausted, "more than 64 MiB came back");
+    return done;
+  }
   static std::vector<std::string> command(AdminOf program, const std::string& target) {
     return {"heddle", "admin", name_of(program), target};
   }

@@ -16,15 +16,17 @@ json::object pods(const std::string& items) {
 
 std::string pod(const std::string& name, const std::string& node, const std::string& owner,
                 const std::string& phase) {
-  return R"({"metadata":{"name":")" + name + R"(","namespace":"heddle","ownerReferences":[{"kind":"DaemonSet","name":")" +
-         owner + R"("}]},"spec":{"nodeName":")" + node +
+  return R"({"metadata":{"name":")" + name +
+         R"(","namespace":"heddle","ownerReferences":[{"kind":"DaemonSet","name":")" + owner +
+         R"("}]},"spec":{"nodeName":")" + node +
          R"(","containers":[{"name":"log"},{"name":"agent"}]},"status":{"phase":")" + phase + "\"}}";
 }
 
 TEST(AgentsOf, AreThePodsOfTheDaemonSetByNode) {
-  const auto agents = agents_of(pods(pod("heddle-agent-b", "n2", "heddle-agent", "Running") + "," +
-                                     pod("heddle-proxy-a", "n1", "heddle-proxy", "Running") + "," +
-                                     pod("heddle-agent-a", "n1", "heddle-agent", "Pending") + R"(,{"metadata":{}},7)"));
+  const auto agents =
+      agents_of(pods(pod("heddle-agent-b", "n2", "heddle-agent", "Running") + "," +
+                     pod("heddle-proxy-a", "n1", "heddle-proxy", "Running") + "," +
+                     pod("heddle-agent-a", "n1", "heddle-agent", "Pending") + R"(,{"metadata":{}},7)"));
   ASSERT_EQ(agents.size(), 2U);
   EXPECT_EQ(agents[0].node, "n1");
   EXPECT_EQ(agents[0].trouble, "pod heddle-agent-a is Pending");
@@ -34,8 +36,8 @@ TEST(AgentsOf, AreThePodsOfTheDaemonSetByNode) {
 }
 
 TEST(AgentsOf, AskTheOneThatRunsWhileAnotherTakesOver) {
-  const auto agents = agents_of(pods(pod("old", "n1", "heddle-agent", "Running") + "," +
-                                     pod("new", "n1", "heddle-agent", "Pending")));
+  const auto agents = agents_of(
+      pods(pod("old", "n1", "heddle-agent", "Running") + "," + pod("new", "n1", "heddle-agent", "Pending")));
   ASSERT_EQ(agents.size(), 1U);
   EXPECT_EQ(agents[0].pod.pod, "old");
 }

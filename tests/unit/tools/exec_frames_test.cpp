@@ -15,9 +15,10 @@ std::string frame(char channel, const std::string& bytes) {
 }
 
 TEST(ExecPath, NamesPodContainerAndEveryArgumentEscaped) {
-  EXPECT_EQ(exec_path({"heddle", "heddle-agent-x", "agent"}, {"heddle", "admin", "proxy", "/tap?pod=a/b&x=1"}),
-            "/api/v1/namespaces/heddle/pods/heddle-agent-x/exec?stdout=1&stderr=1&container=agent"
-            "&command=heddle&command=admin&command=proxy&command=%2Ftap%3Fpod%3Da%2Fb%26x%3D1");
+  EXPECT_EQ(
+      exec_path({"heddle", "heddle-agent-x", "agent"}, {"heddle", "admin", "proxy", "/tap?pod=a/b&x=1"}),
+      "/api/v1/namespaces/heddle/pods/heddle-agent-x/exec?stdout=1&stderr=1&container=agent"
+      "&command=heddle&command=admin&command=proxy&command=%2Ftap%3Fpod%3Da%2Fb%26x%3D1");
   EXPECT_THAT(exec_path({"a", "b", ""}, {"ls"}), EndsWith("/exec?stdout=1&stderr=1&command=ls"));
 }
 
@@ -52,7 +53,8 @@ TEST(ExecFrames, TellHowTheProgramEnded) {
 
   ExecFrames unstarted;
   ASSERT_TRUE(unstarted.feed(
-      frame(3, R"({"status":"Failure","message":"exec: \"heddle\": executable file not found","code":500})"), out));
+      frame(3, R"({"status":"Failure","message":"exec: \"heddle\": executable file not found","code":500})"),
+      out));
   EXPECT_EQ(unstarted.end().exit_code, 1);
   EXPECT_THAT(unstarted.end().why, HasSubstr("not found"));
 }

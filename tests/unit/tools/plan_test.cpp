@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 
 #include "tools/lab/plan_pod.h"
-#include "tools/output/walk.h"
 #include "tools/lab/yaml.h"
+#include "tools/output/walk.h"
 
 namespace heddle::tools {
 namespace {
