@@ -57,6 +57,7 @@ class Exec {
   void over() {
     stop_.cancel();
     beast::get_lowest_layer(stream_).close();
+    context_.stop();  // the WebSocket's own timer would keep run() for as long as `silence`
   }
 
   // The descriptor is the caller's: a duplicate is closed here.

@@ -132,7 +132,8 @@ void Caller::call(Request request, std::chrono::milliseconds deadline, Done done
       if (done) done(make_error(Errc::closed, "stopping"));
     }
   };
-  auto once = std::make_shared<Once>(Once{std::move(done)});
+  auto once = std::make_shared<Once>();  // made in place: the end of a copy would answer
+  once->done = std::move(done);
   Waiting asked{std::move(request), Clock::now() + deadline, [once](Result<Answer> answer) {
                   if (auto tell = std::exchange(once->done, nullptr)) tell(std::move(answer));
                 }};
