@@ -42,16 +42,17 @@ struct Right {
 };
 
 // What `heddle install | kubectl apply -f -` does.
-constexpr std::array rights{Right{"create", "", "namespaces", false},
-                            Right{"create", "", "serviceaccounts", true},
-                            Right{"create", "", "configmaps", true},
-                            Right{"create", "", "services", true},
-                            Right{"create", "apps", "deployments", true},
-                            Right{"create", "apps", "daemonsets", true},
-                            Right{"create", "rbac.authorization.k8s.io", "clusterroles", false},
-                            Right{"create", "rbac.authorization.k8s.io", "clusterrolebindings", false},
-                            Right{"create", "rbac.authorization.k8s.io", "roles", true},
-                            Right{"create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", false}};
+constexpr std::array rights{
+    Right{"create", "", "namespaces", false},
+    Right{"create", "", "serviceaccounts", true},
+    Right{"create", "", "configmaps", true},
+    Right{"create", "", "services", true},
+    Right{"create", "apps", "deployments", true},
+    Right{"create", "apps", "daemonsets", true},
+    Right{"create", "rbac.authorization.k8s.io", "clusterroles", false},
+    Right{"create", "rbac.authorization.k8s.io", "clusterrolebindings", false},
+    Right{"create", "rbac.authorization.k8s.io", "roles", true},
+    Right{"create", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", false}};
 
 Result<bool> allowed(Cluster& cluster, const Right& right) {
   json::object attributes{{"verb", right.verb}, {"group", right.group}, {"resource", right.resource}};
@@ -71,7 +72,8 @@ void check_rights(Verdicts& out, Cluster& cluster) {
     if (!may) return out.fail(check_code::rights, "rights", error_text(may.error()));
     if (!*may) missing += (missing.empty() ? "" : ", ") + std::string(right.verb) + " " + right.resource;
   }
-  out.judge(missing.empty(), check_code::rights, "rights", "to create all that is installed", "you may not " + missing);
+  out.judge(missing.empty(), check_code::rights, "rights", "to create all that is installed",
+            "you may not " + missing);
 }
 
 // "5.15.0-91-generic" is before 5.18.
@@ -107,7 +109,8 @@ void check_node_kinds(Verdicts& out, Cluster& cluster) {
 void check_neighbours(Verdicts& out, Cluster& cluster) {
   const auto sets = cluster.get("/apis/apps/v1/daemonsets");
   if (!sets) return out.warn(check_code::other_mesh, "other meshes", error_text(sets.error()));
-  constexpr std::array<std::string_view, 5> meshes{"linkerd-cni", "istio-cni-node", "ztunnel", "kmesh", "osm-init"};
+  constexpr std::array<std::string_view, 5> meshes{"linkerd-cni", "istio-cni-node", "ztunnel", "kmesh",
+                                                   "osm-init"};
   std::string found;
   bool cilium = false;
   for (const auto& value : items_of(*sets)) {
@@ -130,13 +133,15 @@ void check_neighbours(Verdicts& out, Cluster& cluster) {
   if (shared) {
     out.ok(check_code::cilium, "Cilium", "leaves other plugins in its configuration");
   } else {
-    out.warn(check_code::cilium, "Cilium", "takes other plugins out of its configuration (cni-exclusive is not false)");
+    out.warn(check_code::cilium, "Cilium",
+             "takes other plugins out of its configuration (cni-exclusive is not false)");
   }
 }
 
 void check_control(Verdicts& out, Cluster& cluster) {
   const auto& ns = cluster.flags().control_namespace;
-  const auto found = cluster.get("/apis/apps/v1/namespaces/" + query_escape(ns) + "/deployments/heddle-control");
+  const auto found =
+      cluster.get("/apis/apps/v1/namespaces/" + query_escape(ns) + "/deployments/heddle-control");
   if (!found) return out.fail(check_code::control, "control plane", error_text(found.error()));
   const auto wanted = text_at(*found, {"spec", "replicas"});
   auto available = text_at(*found, {"status", "availableReplicas"});

@@ -14,7 +14,8 @@ struct CheckCode {
   std::string_view hint;  // what to do if it is not well
 };
 
-// HC0..: the machine, before an installation; HC1..: the cluster, before; HC2..: the control plane; HC3..: a node.
+// HC0..: the machine, before an installation; HC1..: the cluster, before; HC2..: the control plane; HC3..: a
+// node.
 namespace check_code {
 inline constexpr std::string_view root = "HC001";
 inline constexpr std::string_view kernel = "HC002";

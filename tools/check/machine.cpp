@@ -24,8 +24,10 @@ namespace json = boost::json;
 void check_kernel(Verdicts& out) {
   utsname names{};
   ::uname(&names);
-  out.judge(::geteuid() == 0, check_code::root, "root", "", "programs and namespaces need it: run this with sudo");
-  out.ok(check_code::kernel, "kernel", std::string(names.release) + " (features are tried, not read off the version)");
+  out.judge(::geteuid() == 0, check_code::root, "root", "",
+            "programs and namespaces need it: run this with sudo");
+  out.ok(check_code::kernel, "kernel",
+         std::string(names.release) + " (features are tried, not read off the version)");
   const auto cgroup = cgroup2_mount();
   out.judge(static_cast<bool>(cgroup), check_code::cgroup, "cgroup v2", cgroup ? *cgroup : "",
             cgroup ? "" : error_text(cgroup.error()));
@@ -48,8 +50,9 @@ void check_hooks(Verdicts& out) {
   boost::system::error_code malformed;
   const auto value = done ? json::parse(done->out, malformed) : json::value();
   if (!done || malformed || !value.is_object()) {
-    return out.warn(check_code::hooks, "eBPF hooks", "heddle-agent --probe said nothing: " +
-                                      (done ? done->err.substr(0, 200) : error_text(done.error())));
+    return out.warn(
+        check_code::hooks, "eBPF hooks",
+        "heddle-agent --probe said nothing: " + (done ? done->err.substr(0, 200) : error_text(done.error())));
   }
   const auto* hooks = find_array(value.get_object(), {"hooks"});
   bool all = hooks && !hooks->empty();
@@ -71,7 +74,8 @@ void check_hooks(Verdicts& out) {
   } else if (all) {
     out.warn(check_code::iptables, "iptables interception", iptables.empty() ? "unusable" : iptables);
   } else {
-    out.fail(check_code::iptables, "iptables interception", "neither way of interception works here: " + iptables);
+    out.fail(check_code::iptables, "iptables interception",
+             "neither way of interception works here: " + iptables);
   }
 }
 
@@ -97,7 +101,8 @@ void check_place(Verdicts& out) {
   namespace fs = std::filesystem;
   std::error_code failed;
   const bool plugins = fs::exists("/opt/cni/bin", failed) || fs::exists("/usr/lib/cni", failed);
-  out.judge(plugins, check_code::cni_plugins, "CNI plugins", fs::exists("/opt/cni/bin", failed) ? "/opt/cni/bin" : "/usr/lib/cni",
+  out.judge(plugins, check_code::cni_plugins, "CNI plugins",
+            fs::exists("/opt/cni/bin", failed) ? "/opt/cni/bin" : "/usr/lib/cni",
             "neither /opt/cni/bin nor /usr/lib/cni exists: install the runtime's CNI plugins (Debian: "
             "containernetworking-plugins)");
   bool network = false;
@@ -108,19 +113,22 @@ void check_place(Verdicts& out) {
   if (network) {
     out.ok(check_code::cni_configuration, "CNI configuration", "/etc/cni/net.d");
   } else {
-    out.warn(check_code::cni_configuration, "CNI configuration", "/etc/cni/net.d has none yet; `heddle-cni install --watch` waits for one");
+    out.warn(check_code::cni_configuration, "CNI configuration",
+             "/etc/cni/net.d has none yet; `heddle-cni install --watch` waits for one");
   }
   for (const unsigned port : {4191u, 4195u}) {
     const auto name = "port " + std::to_string(port);
     if (listens(port)) {
-      out.warn(check_code::port, name, "something listens there already; move heddle with --admin-address or --http-address");
+      out.warn(check_code::port, name,
+               "something listens there already; move heddle with --admin-address or --http-address");
     } else {
       out.ok(check_code::port, name, "free");
     }
   }
   for (const auto* program : {"heddle-agent", "heddle-proxy", "heddle-cni", "heddle-control"}) {
     const auto found = find_program(program, "");
-    out.judge(static_cast<bool>(found), check_code::program, program, found ? *found : "", found ? "" : error_text(found.error()));
+    out.judge(static_cast<bool>(found), check_code::program, program, found ? *found : "",
+              found ? "" : error_text(found.error()));
   }
 }
 

@@ -70,10 +70,10 @@ void check_plaintext(Verdicts& out, const std::vector<Sample>& samples,
     const auto address = SocketAddress::parse(sample.label("target_addr"));
     if (!address || sample.value <= 0) continue;
     if (std::find(meshed_ips.begin(), meshed_ips.end(), address->ip.to_string()) != meshed_ips.end()) {
-      out.fail(check_code::plaintext, "plaintext", sample.label("namespace") + "/" + sample.label("pod") + " -> " +
-                                         address->to_string() + ": both are meshed, yet " +
-                                         scaled(sample.value) +
-                                         " connections or requests went in clear");
+      out.fail(check_code::plaintext, "plaintext",
+               sample.label("namespace") + "/" + sample.label("pod") + " -> " + address->to_string() +
+                   ": both are meshed, yet " + scaled(sample.value) +
+                   " connections or requests went in clear");
     }
   }
   out.ok(check_code::plaintext, "mesh traffic",
@@ -94,7 +94,8 @@ void check_bypass(Verdicts& out, const NodeView& view, const json::object& state
     struct stat netns{};
     const auto path = text_at(*pod, {"netns"});
     if (!ip || ::stat(path.c_str(), &netns) != 0) {
-      out.warn(check_code::bypass, name, "its connections could not be tried: " + path + " is not there for this command");
+      out.warn(check_code::bypass, name,
+               "its connections could not be tried: " + path + " is not there for this command");
       continue;
     }
     const auto process = processes.find(netns.st_ino);
@@ -112,9 +113,10 @@ void check_bypass(Verdicts& out, const NodeView& view, const json::object& state
     }
     const auto inbound = try_inbound(trial);
     if (!inbound) {
-      out.warn(check_code::bypass, name, "inbound: " + error_text(inbound.error()) +
-                         " (right if its skip-inbound-ports say so, or if the agent lets the node's own "
-                         "address through for want of --probe-cgroup)");
+      out.warn(check_code::bypass, name,
+               "inbound: " + error_text(inbound.error()) +
+                   " (right if its skip-inbound-ports say so, or if the agent lets the node's own "
+                   "address through for want of --probe-cgroup)");
       continue;
     }
     ++captured;
@@ -157,7 +159,9 @@ void check_bypass_there(Verdicts& out, const NodeView& view) {
 
 void check_node(Verdicts& out, const NodeView& view, const std::vector<std::string>& meshed_ips) {
   auto state = view.agent_state();
-  out.about(!view.label().empty() && !view.name.empty() ? view.name : state ? text_at(*state, {"node"}) : view.label());
+  out.about(!view.label().empty() && !view.name.empty() ? view.name
+            : state                                     ? text_at(*state, {"node"})
+                                                        : view.label());
   if (!state) {
     out.fail(check_code::agent, "agent", error_text(state.error()));
   } else {

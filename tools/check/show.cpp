@@ -32,7 +32,8 @@ Verdicts look(const View& view, const CheckFlags& flags) {
     if (!cluster) check_machine(out);
     return out;
   }
-  if (cluster && !out.good() && out.list().size() == 1) return out;  // nobody answers: nothing else to look at
+  if (cluster && !out.good() && out.list().size() == 1)
+    return out;  // nobody answers: nothing else to look at
   const auto nodes = nodes_in(view.scope);
   if (nodes) {
     check_nodes(out, *nodes);
@@ -94,10 +95,14 @@ int explain_code(const std::string& code, Output output) {
   }
   const auto* known = find_check_code(code);
   if (!known) {
-    return report(make_error(Errc::not_found, "there is no code " + code + ": `heddle explain-code` lists them"));
+    return report(
+        make_error(Errc::not_found, "there is no code " + code + ": `heddle explain-code` lists them"));
   }
   if (output == Output::json) {
-    std::cout << json_text(boost::json::object{{"code", known->code}, {"check", known->what}, {"hint", known->hint}}, true)
+    std::cout << json_text(
+                     boost::json::object{
+                         {"code", known->code}, {"check", known->what}, {"hint", known->hint}},
+                     true)
               << "\n";
   } else {
     std::cout << known->code << ": " << known->what << "\nIf not: " << known->hint << "\n";

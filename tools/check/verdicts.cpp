@@ -79,8 +79,8 @@ std::string Verdicts::as_table(bool all) const {
   std::string told;
   for (const auto& verdict : list_) {
     if (!all && verdict.level == Verdict::Level::ok) continue;
-    table.add({verdict.level == Verdict::Level::failure ? "FAIL" : word_of(verdict.level), verdict.code, title(verdict),
-               verdict.detail});
+    table.add({verdict.level == Verdict::Level::failure ? "FAIL" : word_of(verdict.level), verdict.code,
+               title(verdict), verdict.detail});
     const auto hint = hint_of(verdict);
     if (!hint.empty() && hints.insert(verdict.code).second) told += "  " + verdict.code + "  " + hint + "\n";
   }
@@ -107,13 +107,16 @@ std::string Verdicts::as_json() const {
 std::string Verdicts::as_junit() const {
   const auto failures =
       std::ranges::count_if(list_, [](const Verdict& v) { return v.level == Verdict::Level::failure; });
-  std::string out = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"heddle check\" tests=\"" +
-                    std::to_string(list_.size()) + "\" failures=\"" + std::to_string(failures) + "\">\n";
+  std::string out =
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"heddle check\" "
+      "tests=\"" +
+      std::to_string(list_.size()) + "\" failures=\"" + std::to_string(failures) + "\">\n";
   for (const auto& verdict : list_) {
     out += "    <testcase classname=\"" + xml(verdict.code) + "\" name=\"" + xml(title(verdict)) + "\"";
     const auto text = verdict.detail + (hint_of(verdict).empty() ? "" : "\n" + hint_of(verdict));
     if (verdict.level == Verdict::Level::failure) {
-      out += ">\n      <failure message=\"" + xml(verdict.detail) + "\">" + xml(text) + "</failure>\n    </testcase>\n";
+      out += ">\n      <failure message=\"" + xml(verdict.detail) + "\">" + xml(text) +
+             "</failure>\n    </testcase>\n";
     } else if (verdict.level == Verdict::Level::warning) {
       out += ">\n      <system-out>" + xml(text) + "</system-out>\n    </testcase>\n";
     } else {

@@ -55,7 +55,8 @@ class Exec {
     over();
   }
   void over() {
-    stop_.cancel();
+    boost::system::error_code not_open;
+    stop_.cancel(not_open);
     beast::get_lowest_layer(stream_).close();
     context_.stop();  // the WebSocket's own timer would keep run() for as long as `silence`
   }

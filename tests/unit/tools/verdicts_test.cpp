@@ -46,7 +46,8 @@ TEST(Verdicts, TellInATableWhatIsWrongAndWhatToDoOncePerCode) {
 }
 
 TEST(Verdicts, LeaveOutWhatIsWellInTheShortForm) {
-  EXPECT_THAT(sample().render(Output::short_list), AllOf(Not(HasSubstr("HC002")), HasSubstr("HC105"), HasSubstr("HC305")));
+  EXPECT_THAT(sample().render(Output::short_list),
+              AllOf(Not(HasSubstr("HC002")), HasSubstr("HC105"), HasSubstr("HC305")));
   Verdicts fine;
   fine.ok(check_code::root, "root");
   EXPECT_EQ(fine.render(Output::short_list), "all is well\n");
@@ -64,7 +65,8 @@ TEST(Verdicts, EscapeWhatXmlCannotHold) {
   Verdicts out = sample();
   out.fail(check_code::pods, "pod\x01", "a\nb");
   const auto text = out.render(Output::junit);
-  EXPECT_THAT(text, AllOf(HasSubstr("tests=\"4\" failures=\"2\""), HasSubstr("takes &lt;others&gt; &amp; &quot;more&quot; out"),
+  EXPECT_THAT(text, AllOf(HasSubstr("tests=\"4\" failures=\"2\""),
+                          HasSubstr("takes &lt;others&gt; &amp; &quot;more&quot; out"),
                           HasSubstr("name=\"n1: pod?\"")));
 }
 
