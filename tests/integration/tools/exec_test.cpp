@@ -119,8 +119,8 @@ class Exec : public ::testing::Test {
     access_.token.text = "secret";
   }
   Result<ExecResult> run(const ExecOptions& options = {}) {
-    return exec_in_pod(access_, {"heddle", "agent-1", "agent"}, {"heddle", "admin", "agent", "/state"}, options,
-                       [this](std::string_view bytes) {
+    return exec_in_pod(access_, {"heddle", "agent-1", "agent"}, {"heddle", "admin", "agent", "/state"},
+                       options, [this](std::string_view bytes) {
                          out_ += bytes;
                          if (on_output_) on_output_();
                          return out_.size() < most_;
@@ -137,7 +137,8 @@ class Exec : public ::testing::Test {
 
 TEST_F(Exec, GivesWhatTheProgramPrintsAndHowItEnded) {
   serve([](Socket& socket) {
-    for (const auto& part : {frame(1, ""), frame(2, ""), frame(1, "{\"a\":"), frame(2, "careful\n"), frame(1, "1}")})
+    for (const auto& part :
+         {frame(1, ""), frame(2, ""), frame(1, "{\"a\":"), frame(2, "careful\n"), frame(1, "1}")})
       say(socket, part);
     say(socket, success);
     wait_for_end(socket);
@@ -148,17 +149,20 @@ TEST_F(Exec, GivesWhatTheProgramPrintsAndHowItEnded) {
   EXPECT_EQ(done->end.exit_code, 0);
   EXPECT_EQ(done->standard_error, "careful\n");
   EXPECT_EQ(out_, "{\"a\":1}");
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10)) << "the wait for silence went on";
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10))
+      << "the wait for silence went on";
   server_->request();
   EXPECT_EQ(server_->request()[http::field::authorization], "Bearer secret");
   EXPECT_EQ(server_->request()[http::field::sec_websocket_protocol], "v4.channel.k8s.io");
-  EXPECT_THAT(std::string(server_->request().target()), HasSubstr("/pods/agent-1/exec?stdout=1&stderr=1&container=agent"));
+  EXPECT_THAT(std::string(server_->request().target()),
+              HasSubstr("/pods/agent-1/exec?stdout=1&stderr=1&container=agent"));
 }
 
 TEST_F(Exec, TellsTheCodeOfAProgramThatFailed) {
   serve([](Socket& socket) {
     say(socket, frame(2, "heddle: nobody answers\n"));
-    say(socket, frame(3, R"({"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"1"}]}})"));
+    say(socket,
+        frame(3, R"({"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"1"}]}})"));
     wait_for_end(socket);
   });
   const auto done = run();
@@ -239,7 +243,8 @@ TEST_F(Exec, CarriesAnAdminPageAndTheWordsOfAFailure) {
 
   serve([](Socket& socket) {
     say(socket, frame(2, "heddle: nobody answers at /run/heddle/agent/admin.sock\n"));
-    say(socket, frame(3, R"({"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"1"}]}})"));
+    say(socket,
+        frame(3, R"({"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"1"}]}})"));
     wait_for_end(socket);
   });
   link = link_to_pod(std::make_shared<Access>(access_), {"heddle", "agent-1", ""});
