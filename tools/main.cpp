@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   add_demo_command(app, chosen);
   add_view_commands(app, chosen);
   add_lab_commands(app, chosen);
+  add_deploy_commands(app, chosen);
   auto* version = app.add_subcommand("version", "Print the version");
   version->callback([&] {
     chosen.run = [&] {

@@ -26,6 +26,7 @@ struct Chosen {
 void add_lab_commands(CLI::App& app, Chosen& chosen);
 void add_view_commands(CLI::App& app, Chosen& chosen);
 void add_demo_command(CLI::App& app, Chosen& chosen);
+void add_deploy_commands(CLI::App& app, Chosen& chosen);
 
 // Prints "heddle: MESSAGE" to stderr and returns 1.
 int report(const Error& error);

@@ -113,6 +113,24 @@ Result<std::vector<json::object>> parse_objects(std::string_view text, const std
   return out;
 }
 
+Result<json::object> parse_map(std::string_view text, const std::string& origin) {
+  const auto refuse = [&](const std::string& why) {
+    return make_error(Errc::invalid_argument, origin + ": " + why);
+  };
+  try {
+    const auto documents = YAML::LoadAll(std::string(text));
+    if (documents.size() > 1) return refuse("more than one document");
+    Result<json::value> value = json::value(nullptr);
+    if (!documents.empty()) value = Converter().convert(documents.front(), 0);
+    if (!value) return refuse(value.error().detail);
+    if (value->is_null()) return json::object{};
+    if (!value->is_object()) return refuse("is no map of keys and values");
+    return std::move(value->get_object());
+  } catch (const YAML::Exception& error) {
+    return refuse("line " + std::to_string(error.mark.line + 1) + ": " + error.msg);
+  }
+}
+
 Result<std::vector<json::object>> load_objects(const std::string& path) {
   namespace fs = std::filesystem;
   std::vector<std::string> files;

@@ -16,6 +16,10 @@ namespace heddle::tools {
 // time).
 Result<std::vector<boost::json::object>> parse_objects(std::string_view text, const std::string& origin);
 
+// The one map that a YAML (or JSON) text holds, whatever it is about; an empty text has an empty one. The
+// same bounds.
+Result<boost::json::object> parse_map(std::string_view text, const std::string& origin);
+
 // All *.yaml, *.yml and *.json of a folder in the order of their names, or one file.
 Result<std::vector<boost::json::object>> load_objects(const std::string& path);
 
