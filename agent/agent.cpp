@@ -29,6 +29,14 @@ Result<std::uint32_t> random_mark() {
   return mark;
 }
 
+// A proxy that never was root could not make its folder beside ours.
+Result<> make_proxy_folder(const std::string& path, std::uint32_t uid) {
+  if (auto made = make_directories(path, 0700); !made) return made;
+  if (::lchown(path.c_str(), uid, uid) != 0)
+    return make_errno(errno, "cannot give " + path + " to the proxy's user (needs CAP_CHOWN)");
+  return {};
+}
+
 // Empty with the reason when there is none.
 Result<std::string> find_pods_cgroup(const std::string& option) {
   struct stat status{};
@@ -62,7 +70,7 @@ Result<> Agent::prepare_folders() {
     return make_error(Errc::already_exists,
                       "another heddle-agent uses " + parts_->folder + "; stop it first");
   }
-  return {};
+  return make_proxy_folder(options_.run_dir + "/proxy", options_.proxy_uid);
 }
 
 Result<> Agent::open_state() {

@@ -24,6 +24,15 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+TEST_F(AgentTest, MakesTheFolderOfAProxyThatNeverWasRoot) {
+  start();
+  struct stat status{};
+  ASSERT_EQ(::stat((run_ + "/proxy").c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, 65534u);
+  EXPECT_EQ(status.st_gid, 65534u);
+  EXPECT_EQ(status.st_mode & 07777, 0700u);
+}
+
 TEST_F(AgentTest, ShowsItsStateVerificationAndMetrics) {
   start();
   FakeProxy proxy(proxy_socket());
