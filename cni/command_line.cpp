@@ -18,6 +18,7 @@ namespace {
 
 struct Arguments {
   InstallOptions options;
+  std::string excluded_namespaces = std::string(default_excluded_namespace);
   bool watch = false;
   std::string log_level = "info";
   std::string log_format = "plain";
@@ -41,6 +42,16 @@ void add_folder_options(CLI::App& command, Arguments& arguments) {
                   "File to which the plugin adds a line per operation (default: none)")
       ->envname("HEDDLE_LOG_FILE");
   command
+      .add_option("--control-namespace", arguments.options.entry.control_namespace,
+                  "Namespace of heddle itself, whose pods start without an agent")
+      ->envname("HEDDLE_CONTROL_NAMESPACE")
+      ->capture_default_str();
+  command
+      .add_option("--excluded-namespaces", arguments.excluded_namespaces,
+                  "Namespaces that are never meshed, separated by commas; their pods start without an agent")
+      ->envname("HEDDLE_EXCLUDED_NAMESPACES")
+      ->capture_default_str();
+  command
       .add_flag("--watch", arguments.watch,
                 "Stay, and join again whenever somebody rewrites the configuration")
       ->envname("HEDDLE_WATCH");
@@ -59,6 +70,17 @@ Result<> start_log(const Arguments& arguments) {
   }
   set_log(*level, arguments.log_format == "json");
   return {};
+}
+
+// "a,b" -> {"a", "b"}; none of them empty.
+std::vector<std::string> names_of(std::string_view list) {
+  std::vector<std::string> out;
+  while (!list.empty()) {
+    const auto comma = list.find(',');
+    if (comma != 0) out.emplace_back(list.substr(0, comma));
+    list.remove_prefix(comma == std::string_view::npos ? list.size() : comma + 1);
+  }
+  return out;
 }
 
 Result<> run_install(const Arguments& arguments) {
@@ -112,6 +134,7 @@ int run_command_line(int argc, char** argv) {
     std::cerr << started.error().message() << "\n";
     return 2;
   }
+  arguments.options.entry.excluded_namespaces = names_of(arguments.excluded_namespaces);
   if (install->parsed()) return finish(run_install(arguments));
   return finish(cni::uninstall(arguments.options));
 }

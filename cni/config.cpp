@@ -21,6 +21,7 @@ constexpr std::size_t max_annotation_bytes = 64 * 1024;  // all of them; the age
 constexpr std::size_t max_addresses = 64;
 constexpr std::size_t max_name_bytes = 253;  // what the agent takes
 constexpr std::size_t max_attachments = 1024;
+constexpr std::size_t max_excluded = 1024;
 
 Failure wrong(std::string_view key, std::string_view why) {
   return failure(Code::invalid_config, "'" + std::string(key) + "' in the network configuration is not valid",
@@ -137,6 +138,7 @@ std::optional<Failure> read_annotations(const json::object& object, NetworkConfi
   const json::value* annotations = runtime->get_object().if_contains(annotations_key);
   if (annotations == nullptr || annotations->is_null()) return std::nullopt;
   if (!annotations->is_object()) return wrong(annotations_key, "it must be an object of strings");
+  out.annotations_passed = true;
   std::size_t bytes = 0;
   for (const auto& [key, value] : annotations->get_object()) {
     if (!is_ours(key)) continue;
@@ -190,6 +192,21 @@ std::optional<Failure> read_own_keys(const json::object& object, NetworkConfig& 
   return std::nullopt;
 }
 
+std::optional<Failure> read_namespaces(const json::object& object, NetworkConfig& out) {
+  if (auto failed = read_string(object, "controlNamespace", out.control_namespace)) return failed;
+  const json::value* list = object.if_contains("excludedNamespaces");
+  if (list == nullptr) return std::nullopt;
+  if (!list->is_array() || list->get_array().size() > max_excluded) {
+    return wrong("excludedNamespaces", "it must be a list of at most 1024 names of namespaces");
+  }
+  out.excluded_namespaces.clear();
+  for (const json::value& name : list->get_array()) {
+    if (!name.is_string()) return wrong("excludedNamespaces", "each is the name of a namespace");
+    out.excluded_namespaces.emplace_back(name.get_string());
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Outcome<NetworkConfig> parse_config(std::string_view text, Command command) {
@@ -203,6 +220,7 @@ Outcome<NetworkConfig> parse_config(std::string_view text, Command command) {
   if (auto failed = read_identity(*object, out)) return std::move(*failed);
   if (auto failed = read_own_keys(*object, out)) return std::move(*failed);
   if (command == Command::del) return out;
+  if (auto failed = read_namespaces(*object, out)) return std::move(*failed);
   if (auto failed = read_prev_result(text, *object, out)) return std::move(*failed);
   if (auto failed = read_annotations(*object, out)) return std::move(*failed);
   if (auto failed = read_attachments(*object, out)) return std::move(*failed);

@@ -20,6 +20,9 @@ namespace heddle::cni {
 // Input beyond this is refused before it is parsed. Kubernetes allows 256 KiB of annotations per pod.
 constexpr std::size_t max_config_bytes = 1024 * 1024;
 
+constexpr std::string_view default_control_namespace = "heddle";
+constexpr std::string_view default_excluded_namespace = "kube-system";
+
 // One (container, interface) pair of GC's cni.dev/valid-attachments.
 struct Attachment {
   std::string container_id;
@@ -36,11 +39,15 @@ struct NetworkConfig {
   // Of the pod's annotations only heddle's and Linkerd's (*.heddle.io/, *.linkerd.io/): nothing else is
   // needed and others may be large or secret.
   std::map<std::string, std::string> pod_annotations;
+  bool annotations_passed = false;  // by the runtime, even if there are none of ours among them
   std::optional<std::vector<Attachment>> valid_attachments;
   // heddle-cni's own keys, as the installer writes them.
   std::string run_dir = "/run/heddle";
   std::string log_file;  // empty: none
   std::chrono::milliseconds timeout{10'000};
+  // Never meshed. What the agent wrote down goes before these (Policy).
+  std::string control_namespace = std::string(default_control_namespace);
+  std::vector<std::string> excluded_namespaces{std::string(default_excluded_namespace)};
 };
 
 // Code::decode: not JSON; Code::incompatible_version: not one of supported_versions; Code::invalid_config: a

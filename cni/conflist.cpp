@@ -92,7 +92,9 @@ json::object merged(json::object present, std::string_view entry) {
   const json::value wanted = json::parse({entry.data(), entry.size()}, ec);
   if (ec || !wanted.is_object()) return present;
   for (const auto& [key, value] : wanted.get_object()) present[key] = value;
-  if (!wanted.get_object().contains("logFile")) present.erase("logFile");
+  for (const char* key : {"logFile", "controlNamespace", "excludedNamespaces"}) {
+    if (!wanted.get_object().contains(key)) present.erase(key);
+  }
   return present;
 }
 
@@ -110,6 +112,14 @@ std::string entry_text(const PluginEntry& entry) {
   out["type"] = plugin_type;
   out["runDir"] = entry.run_dir;
   if (!entry.log_file.empty()) out["logFile"] = entry.log_file;
+  const PluginEntry defaults;
+  if (entry.control_namespace != defaults.control_namespace) {
+    out["controlNamespace"] = entry.control_namespace;
+  }
+  if (entry.excluded_namespaces != defaults.excluded_namespaces) {
+    json::array& names = out["excludedNamespaces"].emplace_array();
+    for (const std::string& name : entry.excluded_namespaces) names.emplace_back(name);
+  }
   out["capabilities"] = json::object{{"io.kubernetes.cri.pod-annotations", true}};
   return json::serialize(out);
 }

@@ -3,8 +3,10 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
+#include "cni/config.h"
 
 // Edits of a runtime's network configuration files (CNI specification, "Section 1"). PURE. Text is spliced,
 // never printed anew: name, version, key order, indentation and unknown keys stay, and removing what was
@@ -19,6 +21,9 @@ constexpr std::size_t max_conflist_bytes = 1024 * 1024;
 struct PluginEntry {
   std::string run_dir = "/run/heddle";
   std::string log_file;  // empty: none
+  // Written only where they differ from what the plugin takes without them.
+  std::string control_namespace = std::string(default_control_namespace);
+  std::vector<std::string> excluded_namespaces{std::string(default_excluded_namespace)};
 };
 std::string entry_text(const PluginEntry& entry);
 

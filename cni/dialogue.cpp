@@ -46,12 +46,12 @@ std::string with_version(const std::string& result, Version version) {
   return "{" + first + (empty ? "" : ",") + result.substr(object.begin + 1);
 }
 
+}  // namespace
+
 std::string success_output(Command command, const NetworkConfig& config) {
   if (command != Command::add) return {};
   return with_version(*config.prev_result, config.version) + "\n";
 }
-
-}  // namespace
 
 Answer version_answer(std::string_view config_text) {
   json::array versions;
@@ -109,15 +109,29 @@ Outcome<node::CniRequest> make_request(const Environment& environment, const Net
   return out;
 }
 
+bool is_as_good_as_away(Command command, const node::CniReply& reply) {
+  switch (static_cast<Code>(reply.code())) {
+    case Code::try_again_later:
+    case Code::not_available:
+    case Code::decode:
+      return true;
+    case Code::unknown_container:
+      return command == Command::check;
+    default:
+      return false;
+  }
+}
+
 Outcome<std::string> read_reply(Command command, const NetworkConfig& config, const node::CniReply& reply) {
-  const bool starting = reply.code() == static_cast<unsigned>(Code::try_again_later);
-  // A DEL that meets an agent which is still starting is as good as one that meets none.
-  if (reply.code() == 0 || (command == Command::del && starting)) return success_output(command, config);
+  if (reply.code() == 0 || command == Command::del ||
+      (command == Command::status && is_as_good_as_away(command, reply))) {
+    return success_output(command, config);
+  }
   return Failure{reply.code(), reply.msg(), reply.details()};
 }
 
 Outcome<std::string> without_agent(Command command, const NetworkConfig& config, const Error& error) {
-  if (command == Command::del) return std::string();
+  if (command == Command::del || command == Command::status) return std::string();
   const std::string advice = "see that heddle-agent runs on this node with --run-dir " + config.run_dir +
                              " (systemctl status heddle-agent, or kubectl -n heddle get pods); "
                              "pods start once it answers";
@@ -132,8 +146,7 @@ Outcome<std::string> without_agent(Command command, const NetworkConfig& config,
     return failure(Code::invalid_config, error.message(),
                    "correct runDir of heddle-cni in the network configuration");
   }
-  const Code code = command == Command::status ? Code::not_available : Code::try_again_later;
-  return failure(code, "heddle-agent is away: " + error.message(), advice);
+  return failure(Code::try_again_later, "heddle-agent is away: " + error.message(), advice);
 }
 
 }  // namespace heddle::cni

@@ -29,12 +29,20 @@ Answer failure_answer(const Failure& failed, std::string_view cni_version);
 // misses.
 Outcome<node::CniRequest> make_request(const Environment& environment, const NetworkConfig& config);
 
-// What the runtime is told once the agent has spoken. ADD prints prevResult as it came.
+// What the runtime is told of a command that was carried out. ADD prints prevResult as it came.
+std::string success_output(Command command, const NetworkConfig& config);
+
+// What the runtime is told once the agent has spoken. DEL succeeds whatever it said: what is left the agent
+// finds by itself, while an error would keep the pod Terminating.
 Outcome<std::string> read_reply(Command command, const NetworkConfig& config, const node::CniReply& reply);
 
 // What the runtime is told when there was no conversation. DEL succeeds: the agent compares its sandboxes
-// with the node's at each start and releases what is gone, so nothing is lost, while an error would keep a
-// pod Terminating.
+// with the node's at each start and releases what is gone. STATUS succeeds: the pods that are not meshed
+// start, while an error would make the whole node NotReady.
 Outcome<std::string> without_agent(Command command, const NetworkConfig& config, const Error& error);
+
+// Whether an agent that answered so could not do its part, as if it were away: it is starting, is out of
+// something, does not understand us; or (CHECK) did not see the pod start.
+bool is_as_good_as_away(Command command, const node::CniReply& reply);
 
 }  // namespace heddle::cni

@@ -45,7 +45,7 @@ int serve_runtime() {
                                "the runtime must write the network configuration, at most 1 MiB, and close"),
                        newest_version));
   }
-  return print(run_plugin(cni_variables(), *config, agent_exchange));
+  return print(run_plugin(cni_variables(), *config, real_surroundings()));
 }
 
 }  // namespace

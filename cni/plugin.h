@@ -2,22 +2,31 @@
 #pragma once
 
 #include <functional>
+#include <string>
 #include <string_view>
 
 #include "cni/agent_client.h"
 #include "cni/dialogue.h"
+#include "cni/policy.h"
 
 namespace heddle::cni {
 
-// How the agent of a configuration is reached for a command; ask_agent() in the program.
-using MakeExchange = std::function<Exchange(Command, const NetworkConfig&)>;
+// How long an absent agent is waited for.
+enum class Patience { none, upgrade };
 
-// The real thing: the socket below config.run_dir. DEL never waits for an absent agent.
-Exchange agent_exchange(Command command, const NetworkConfig& config);
+// The ways out of the process.
+struct Surroundings {
+  // How the agent of a configuration is reached for a command.
+  std::function<Exchange(Command, const NetworkConfig&, Patience)> make_exchange;
+  // What the agent left beside its socket, or why it cannot be had.
+  std::function<Result<Policy>(const NetworkConfig&)> read_policy;
+};
+// The real ones: below config.run_dir.
+Surroundings real_surroundings();
 
 // One invocation by a runtime, from what it said to what it is told. Opens the pod's namespace, asks the
-// agent, writes a line to the configuration's logFile. Blocks up to the configuration's timeout.
-Answer run_plugin(const Variables& variables, std::string_view config_text,
-                  const MakeExchange& make_exchange);
+// agent, decides without it where that is safe, writes a line to the configuration's logFile. Blocks up to
+// twice the configuration's timeout.
+Answer run_plugin(const Variables& variables, std::string_view config_text, const Surroundings& surroundings);
 
 }  // namespace heddle::cni

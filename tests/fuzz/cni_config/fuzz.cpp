@@ -13,9 +13,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   // DEL without a namespace touches no file.
   const Variables variables{{"CNI_COMMAND", "DEL"}, {"CNI_CONTAINERID", "c"}, {"CNI_IFNAME", "eth0"}};
-  const auto agreeing = [](Command, const NetworkConfig&) -> Exchange {
-    return [](const node::CniRequest&, int) -> Result<node::CniReply> { return node::CniReply(); };
-  };
+  const Surroundings agreeing{
+      [](Command, const NetworkConfig&, Patience) -> Exchange {
+        return [](const node::CniRequest&, int) -> Result<node::CniReply> { return node::CniReply(); };
+      },
+      [](const NetworkConfig&) -> Result<Policy> { return make_error(Errc::not_found, "none"); }};
   const auto config = parse_config(text);
   if (config && !config->log_file.empty()) return 0;  // would write files
   const Answer answer = run_plugin(variables, text, agreeing);

@@ -169,7 +169,42 @@ TEST_F(PluginProcess, SaysTryAgainLaterWithoutAnAgent) {
     EXPECT_LT(ended.took, std::chrono::milliseconds(3'000));
   }
   const auto status = run(variables("STATUS"), config("", "1.1.0"));
-  EXPECT_EQ(code_of(status), 50) << status.output;
+  EXPECT_EQ(status.status, 0) << status.output;
+}
+
+TEST_F(PluginProcess, StartsWithoutAnAgentWhatIsCertainlyNotMeshed) {
+  const auto pod = [&](const char* command, const char* ns) {
+    Variables out = variables(command);
+    out["CNI_ARGS"] =
+        std::string("K8S_POD_NAME=p;K8S_POD_NAMESPACE=") + ns + ";IgnoreUnknown=1;K8S_POD_UID=u";
+    return out;
+  };
+  const std::string silent =
+      R"("runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"kubernetes.io/config.source":"api"}})";
+  // A node that has just booted: nothing is below the run folder yet.
+  for (const char* ns : {"kube-system", "heddle"}) {
+    const auto ended = run(pod("ADD", ns), config());
+    EXPECT_EQ(ended.status, 0) << ended.output;
+    EXPECT_EQ(ended.output, std::string(prev_result) + "\n");
+    EXPECT_LT(ended.took, std::chrono::milliseconds(900)) << "it waited for the agent";
+    EXPECT_EQ(run(pod("DEL", ns), config()).status, 0);
+  }
+  EXPECT_EQ(code_of(run(pod("ADD", "plain"), config(silent))), 11);
+
+  make_directories(folder_.path() + "/agent").value();
+  const std::string policy = folder_.path() + "/agent/cni-policy.json";
+  ASSERT_TRUE(write_file_atomically(
+      policy, R"({"version":1,"controlNamespace":"heddle","namespaces":{"plain":false,"shop":true}})", 0600));
+  EXPECT_EQ(run(pod("ADD", "plain"), config(silent)).status, 0);
+  EXPECT_EQ(run(pod("CHECK", "plain"), config(silent)).status, 0);
+  EXPECT_EQ(code_of(run(pod("ADD", "plain"), config())), 11) << "the pod may ask for it";
+  EXPECT_EQ(code_of(run(pod("ADD", "shop"), config(silent))), 11);
+  EXPECT_EQ(code_of(run(pod("ADD", "new"), config(silent))), 11);
+
+  ASSERT_TRUE(write_file_atomically(policy, R"({"version":1,"controlNames)", 0600));
+  const auto broken = run(pod("ADD", "plain"), config(silent));
+  EXPECT_EQ(code_of(broken), 11);
+  EXPECT_NE(broken.output.find("not valid JSON"), std::string::npos) << broken.output;
 }
 
 TEST_F(PluginProcess, DeletesAtOnceWithoutAgentNamespaceOrPreviousResult) {

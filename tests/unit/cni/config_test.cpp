@@ -142,5 +142,26 @@ TEST(Config, AnswersInTheVersionThatWasAskedIn) {
   EXPECT_EQ(version_for_answer(""), "1.1.0");
 }
 
+TEST(Config, TellsSilentAnnotationsFromNone) {
+  const std::string head = R"({"cniVersion":"1.0.0","name":"n")";
+  EXPECT_FALSE(parse_config(head + "}")->annotations_passed);
+  EXPECT_FALSE(parse_config(head + R"(,"runtimeConfig":{}})")->annotations_passed);
+  const auto silent =
+      parse_config(head + R"(,"runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"a":"b"}}})");
+  EXPECT_TRUE(silent->annotations_passed);
+  EXPECT_TRUE(silent->pod_annotations.empty());
+}
+
+TEST(Config, RefusesNamespacesOfTheWrongKindExceptToADel) {
+  for (const char* more :
+       {R"("controlNamespace":1)", R"("excludedNamespaces":"kube-system")", R"("excludedNamespaces":[1])"}) {
+    const std::string text = R"({"cniVersion":"1.0.0","name":"n",)" + std::string(more) + "}";
+    const auto refused = parse_config(text);
+    ASSERT_FALSE(refused) << more;
+    EXPECT_EQ(refused.error().code, 7u);
+    EXPECT_TRUE(parse_config(text, Command::del)) << more;
+  }
+}
+
 }  // namespace
 }  // namespace heddle::cni

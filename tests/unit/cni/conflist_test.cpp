@@ -174,5 +174,28 @@ TEST(Conflist, RefusesSingleConfigurationsThatRuntimesWouldRefuse) {
   }
 }
 
+TEST(Conflist, NamesNamespacesOnlyWhereTheyAreNotThePluginsOwnDefaults) {
+  PluginEntry entry;
+  EXPECT_EQ(entry_text(entry).find("amespace"), std::string::npos);
+  entry.control_namespace = "mesh";
+  entry.excluded_namespaces = {"kube-system", "storage"};
+  const std::string list = R"({"cniVersion":"1.0.0","name":"n","plugins":[{"type":"bridge"}]})";
+  const auto chained = add_plugin(list, entry_text(entry));
+  ASSERT_TRUE(chained);
+  EXPECT_NE(chained->find(R"("controlNamespace":"mesh","excludedNamespaces":["kube-system","storage"])"),
+            std::string::npos)
+      << *chained;
+  // The plugin reads what the installer writes.
+  const std::string conf = R"({"cniVersion":"1.0.0","name":"n",)" + entry_text(entry).substr(1);
+  const auto config = parse_config(conf);
+  ASSERT_TRUE(config) << config.error().details;
+  EXPECT_EQ(config->control_namespace, "mesh");
+  EXPECT_EQ(config->excluded_namespaces, entry.excluded_namespaces);
+  // And back to the defaults.
+  const auto plain = add_plugin(*chained, entry_text(PluginEntry()));
+  ASSERT_TRUE(plain);
+  EXPECT_EQ(plain->find("amespace"), std::string::npos) << *plain;
+}
+
 }  // namespace
 }  // namespace heddle::cni

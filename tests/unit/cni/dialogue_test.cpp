@@ -117,7 +117,7 @@ TEST(Dialogue, PassesTheAgentsRefusalOn) {
   reply.set_code(101);
   reply.set_msg("no hook");
   reply.set_details("use iptables");
-  for (const Command command : {Command::add, Command::del, Command::check, Command::gc, Command::status}) {
+  for (const Command command : {Command::add, Command::check, Command::gc, Command::status}) {
     const auto outcome = read_reply(command, config_of(Version::v1_1_0), reply);
     ASSERT_FALSE(outcome);
     EXPECT_EQ(outcome.error().code, 101u);
@@ -141,7 +141,7 @@ TEST(Dialogue, MapsAnAbsentAgentToTheSpecificationsCodes) {
     EXPECT_EQ(without_agent(Command::add, config, error).error().code, 11u) << error.message();
     EXPECT_EQ(without_agent(Command::check, config, error).error().code, 11u);
     EXPECT_EQ(without_agent(Command::gc, config, error).error().code, 11u);
-    EXPECT_EQ(without_agent(Command::status, config, error).error().code, 50u);
+    EXPECT_TRUE(without_agent(Command::status, config, error));
     EXPECT_TRUE(without_agent(Command::del, config, error));
   }
   EXPECT_EQ(without_agent(Command::add, config, make_errno(EACCES)).error().code, 5u);

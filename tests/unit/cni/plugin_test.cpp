@@ -12,22 +12,51 @@
 namespace heddle::cni {
 namespace {
 
-// An agent that always agrees; the table below is about what never gets to it.
-MakeExchange agreeing(int& asked) {
-  return [&asked](Command, const NetworkConfig&) -> Exchange {
-    return [&asked](const node::CniRequest&, int) -> Result<node::CniReply> {
-      ++asked;
-      return node::CniReply();
-    };
-  };
+Result<Policy> no_policy(const NetworkConfig&) {
+  return make_errno(ENOENT, "cannot open the policy");
 }
 
-MakeExchange absent() {
-  return [](Command, const NetworkConfig&) -> Exchange {
-    return [](const node::CniRequest&, int) -> Result<node::CniReply> {
-      return make_errno(ECONNREFUSED, "gone");
-    };
-  };
+// An agent that always agrees; the table below is about what never gets to it.
+Surroundings agreeing(int& asked) {
+  return {[&asked](Command, const NetworkConfig&, Patience) -> Exchange {
+            return [&asked](const node::CniRequest&, int) -> Result<node::CniReply> {
+              ++asked;
+              return node::CniReply();
+            };
+          },
+          no_policy};
+}
+
+// Counts how often it was looked for, and waited for.
+struct Looks {
+  int once = 0;
+  int patiently = 0;
+};
+Surroundings failing(const Error& error, Looks& looks, Result<Policy> policy = no_policy({})) {
+  return {[&looks, error](Command, const NetworkConfig&, Patience patience) -> Exchange {
+            return [&looks, error, patience](const node::CniRequest&, int) -> Result<node::CniReply> {
+              ++(patience == Patience::none ? looks.once : looks.patiently);
+              return error;
+            };
+          },
+          [policy](const NetworkConfig&) { return policy; }};
+}
+
+Surroundings absent() {
+  static Looks looks;
+  return failing(make_errno(ECONNREFUSED, "gone"), looks);
+}
+
+Surroundings answering(std::uint32_t code, Result<Policy> policy = no_policy({})) {
+  return {[code](Command, const NetworkConfig&, Patience) -> Exchange {
+            return [code](const node::CniRequest&, int) -> Result<node::CniReply> {
+              node::CniReply reply;
+              reply.set_code(code);
+              reply.set_msg("the agent's words");
+              return reply;
+            };
+          },
+          [policy](const NetworkConfig&) { return policy; }};
 }
 
 std::string config_text(const std::string& version, bool prev_result = true) {
@@ -121,6 +150,81 @@ TEST(Plugin, SaysTryAgainLaterInTheConfigurationsVersion) {
   const Answer answer = run_plugin(variables_of("ADD"), config_text("0.4.0"), absent());
   EXPECT_EQ(code_of(answer), 11);
   EXPECT_EQ(boost::json::parse(answer.output).at("cniVersion"), "0.4.0");
+}
+
+Variables pod_in(const std::string& ns, const std::string& command) {
+  Variables variables = variables_of(command);
+  variables["CNI_ARGS"] = "K8S_POD_NAME=p;K8S_POD_UID=u;IgnoreUnknown=1;K8S_POD_NAMESPACE=" + ns;
+  return variables;
+}
+
+TEST(Plugin, StartsAPodThatIsCertainlyNotMeshedAtOnceWithoutAnAgent) {
+  for (const Error& error :
+       {make_errno(ENOENT), make_errno(ECONNREFUSED), make_error(Errc::timeout), make_error(Errc::closed),
+        make_error(Errc::protocol), make_error(Errc::invalid_argument)}) {
+    for (const char* command : {"ADD", "CHECK"}) {
+      Looks looks;
+      const Answer answer =
+          run_plugin(pod_in("kube-system", command), config_text("1.0.0"), failing(error, looks));
+      EXPECT_EQ(answer.exit_status, 0) << error.message() << ": " << answer.output;
+      EXPECT_EQ(answer.output.empty(), std::string(command) == "CHECK");
+      EXPECT_EQ(looks.once, 1);
+      EXPECT_EQ(looks.patiently, 0) << "it waited for an agent that it does not need";
+    }
+  }
+}
+
+TEST(Plugin, LetsAPodThatMayBeMeshedWaitForAnAgentAndSaysWhyAndWhatHelps) {
+  Looks looks;
+  const Answer answer =
+      run_plugin(pod_in("shop", "ADD"), config_text("1.0.0"), failing(make_errno(ECONNREFUSED), looks));
+  EXPECT_EQ(code_of(answer), 11) << answer.output;
+  EXPECT_EQ(looks.patiently, 1) << "an upgrade of the agent was not waited out";
+  const std::string details(boost::json::parse(answer.output).at("details").as_string());
+  EXPECT_NE(details.find("does not pass the pod's annotations"), std::string::npos) << details;
+  EXPECT_NE(details.find("linkerd.io/inject: disabled"), std::string::npos) << details;
+  EXPECT_NE(details.find("kubectl -n heddle get pods"), std::string::npos) << details;
+}
+
+TEST(Plugin, TakesAnAgentThatCannotServeForAnAbsentOne) {
+  for (const std::uint32_t code : {6u, 11u, 50u}) {
+    EXPECT_EQ(code_of(run_plugin(pod_in("heddle", "ADD"), config_text("1.0.0"), answering(code))), 0) << code;
+    EXPECT_EQ(code_of(run_plugin(pod_in("shop", "ADD"), config_text("1.0.0"), answering(code))),
+              static_cast<int>(code));
+  }
+  // What the agent decides holds.
+  EXPECT_EQ(code_of(run_plugin(pod_in("heddle", "ADD"), config_text("1.0.0"), answering(101))), 101);
+  // A pod that started while the agent was away is not held against it afterwards.
+  EXPECT_EQ(code_of(run_plugin(pod_in("heddle", "CHECK"), config_text("1.0.0"), answering(3))), 0);
+  EXPECT_EQ(code_of(run_plugin(pod_in("shop", "CHECK"), config_text("1.0.0"), answering(3))), 3);
+}
+
+TEST(Plugin, BelievesWhatTheAgentLeftBesideItsSocket) {
+  Policy policy;
+  policy.control_namespace = "mesh";
+  policy.namespaces = {{"shop", true}, {"plain", false}};
+  const std::string silent = R"({"cniVersion":"1.0.0","name":"net","type":"heddle-cni","prevResult":{},)"
+                             R"("runtimeConfig":{"io.kubernetes.cri.pod-annotations":{"a/b":"c"}}})";
+  const auto code = [&](const char* ns) {
+    Looks looks;
+    return code_of(run_plugin(pod_in(ns, "ADD"), silent, failing(make_errno(ECONNREFUSED), looks, policy)));
+  };
+  EXPECT_EQ(code("plain"), 0);
+  EXPECT_EQ(code("mesh"), 0);
+  EXPECT_EQ(code("shop"), 11);
+  EXPECT_EQ(code("new"), 11);
+}
+
+TEST(Plugin, NeverMakesANodeNotReadyForWantOfAnAgent) {
+  EXPECT_EQ(run_plugin(variables_of("STATUS"), config_text("1.1.0"), absent()).exit_status, 0);
+  EXPECT_EQ(run_plugin(variables_of("STATUS"), config_text("1.1.0"), answering(50)).exit_status, 0);
+}
+
+TEST(Plugin, DeletesWhateverTheAgentSays) {
+  for (const std::uint32_t code : {3u, 6u, 11u, 50u, 100u, 103u}) {
+    EXPECT_EQ(run_plugin(pod_in("shop", "DEL"), config_text("1.0.0"), answering(code)).exit_status, 0)
+        << code;
+  }
 }
 
 }  // namespace
