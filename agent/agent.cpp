@@ -163,13 +163,19 @@ Result<> Agent::open_enrolment() {
   if (!directory) return directory.error();
   parts_->directory = std::move(*directory);
   NodeFacts node{options_.node_name, options_.trust_domain, options_.control_namespace,
-                 options_.inject_unknown_pods};
+                 options_.inject_unknown_pods, options_.excluded_namespaces};
+  parts_->policy = std::make_unique<PolicyFile>(parts_->folder + "/cni-policy.json", node);
   parts_->enrolment =
       std::make_unique<Enrolment>(Enrolment::Parts{parts_->loop, parts_->interception, *parts_->store,
                                                    *parts_->directory, node, parts_->folder + "/netns"});
-  auto started = parts_->directory->start(
-      [parts = parts_.get()] { parts->loop.post([parts] { parts->enrolment->source_changed(); }); });
+  auto started = parts_->directory->start([parts = parts_.get()] {
+    parts->loop.post([parts] {
+      parts->policy->update(*parts->directory);
+      parts->enrolment->source_changed();
+    });
+  });
   if (!started) return started;
+  parts_->policy->update(*parts_->directory);
 
   std::unique_ptr<IdentityClient> client;
   if (!options_.identity_address.empty()) {
@@ -343,7 +349,7 @@ Result<> Agent::uninstall() {
     return make_error(Errc::unavailable,
                       std::to_string(left) + " sandboxes could not be released; see above");
   }
-  for (const char* name : {"/pods.json", "/cni.sock", "/proxy.sock", "/admin.sock"}) {
+  for (const char* name : {"/pods.json", "/cni-policy.json", "/cni.sock", "/proxy.sock", "/admin.sock"}) {
     ::unlink((parts_->folder + name).c_str());
   }
   spdlog::info("uninstalled run_dir={} pin_folder={}", options_.run_dir, options_.pin_folder);

@@ -5,6 +5,7 @@
 #include "agent/admin/http_server.h"
 #include "agent/admin/pages.h"
 #include "agent/agent.h"
+#include "agent/cni/policy_file.h"
 #include "agent/cni/server.h"
 #include "agent/enrolment.h"
 #include "agent/identity/requests.h"
@@ -30,6 +31,7 @@ struct Agent::Parts {
   std::unique_ptr<StateStore> store;
   Interception interception;
   std::unique_ptr<PodDirectory> directory;
+  std::unique_ptr<PolicyFile> policy;
   std::unique_ptr<Enrolment> enrolment;
   std::unique_ptr<CertificateRequests> certificates;
   std::unique_ptr<ProxyLinks> links;

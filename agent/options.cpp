@@ -15,6 +15,17 @@ std::string host_name() {
   return ::gethostname(name, sizeof name - 1) == 0 ? name : "node";
 }
 
+// "a,b" -> {"a", "b"}; none of them empty.
+std::vector<std::string> names_of(std::string_view list) {
+  std::vector<std::string> out;
+  while (!list.empty()) {
+    const auto comma = list.find(',');
+    if (comma != 0) out.emplace_back(list.substr(0, comma));
+    list.remove_prefix(comma == std::string_view::npos ? list.size() : comma + 1);
+  }
+  return out;
+}
+
 template <class T>
 void flag(CLI::App& app, const std::string& name, T& value, const std::string& text) {
   std::string variable = "HEDDLE_";
@@ -33,6 +44,7 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   std::string interception = "auto";
   std::string iptables_backend = "auto";
   std::string default_inject = "disabled";
+  std::string excluded_namespaces = "kube-system";
   CLI::App app{"heddle-agent: enrols the pods of this node into the mesh and brokers their sockets.",
                "heddle-agent"};
   app.set_version_flag("--version", std::string("heddle-agent ") + agent::version);
@@ -55,6 +67,8 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "token-file", options.token_file, "file with the token that proves which node this is");
   flag(app, "trust-domain", options.trust_domain, "last part of every identity");
   flag(app, "control-namespace", options.control_namespace, "namespace of the control plane");
+  flag(app, "excluded-namespaces", excluded_namespaces,
+       "namespaces whose pods are never meshed, separated by commas");
   flag(app, "http-address", options.http_address, "IP:PORT of /live, /ready and /metrics; empty: none");
   flag(app, "proxy-uid", options.proxy_uid, "the only uid besides 0 that may connect as a proxy");
   flag(app, "drain-grace", options.drain_grace_seconds,
@@ -88,6 +102,7 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
     std::fprintf(stderr, "--default-inject %s: use enabled or disabled\n", default_inject.c_str());
     return std::nullopt;
   }
+  options.excluded_namespaces = names_of(excluded_namespaces);
   options.inject_unknown_pods = default_inject == "enabled";
   if (!options.identity_address.empty() && (options.trust_anchors.empty() || options.token_file.empty())) {
     std::fprintf(stderr, "--identity-address needs --trust-anchors and --token-file\n");

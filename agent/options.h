@@ -29,6 +29,7 @@ struct Options {
   std::string token_file;
   std::string trust_domain = "cluster.local";
   std::string control_namespace = "heddle";
+  std::vector<std::string> excluded_namespaces;
   std::string http_address = "0.0.0.0:4195";
   std::uint32_t proxy_uid = 65534;
   std::uint32_t drain_grace_seconds = 120;

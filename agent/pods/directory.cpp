@@ -23,6 +23,15 @@ void add_owner_labels(const source::Pod& pod, Annotations& labels) {
   }
 }
 
+NamespaceFacts facts_of(const source::Namespace& ns) {
+  NamespaceFacts out{ns.meta.name, {}};
+  for (const auto& [key, value] : ns.meta.annotations) {
+    if (key.find("linkerd.io/") != std::string::npos || key.find("heddle.io/") != std::string::npos)
+      out.annotations[key] = value;
+  }
+  return out;
+}
+
 class SourceDirectory final : public PodDirectory {
  public:
   explicit SourceDirectory(std::unique_ptr<source::Source> from) : source_(std::move(from)) {}
@@ -55,6 +64,15 @@ class SourceDirectory final : public PodDirectory {
     return out;
   }
 
+  std::optional<std::vector<NamespaceFacts>> namespaces() const override {
+    if (!source_->status().synced) return std::nullopt;
+    std::vector<NamespaceFacts> out;
+    for (const auto& ns : source_->current()->objects().namespaces) out.push_back(facts_of(*ns));
+    std::sort(out.begin(), out.end(),
+              [](const NamespaceFacts& a, const NamespaceFacts& b) { return a.name < b.name; });
+    return out;
+  }
+
   bool enabled() const override { return true; }
 
  private:
@@ -66,6 +84,9 @@ class NoDirectory final : public PodDirectory {
   Result<> start(std::function<void()>) override { return {}; }
   std::optional<SourcePod> find(std::string_view, std::string_view, std::string_view) const override {
     return std::nullopt;
+  }
+  std::optional<std::vector<NamespaceFacts>> namespaces() const override {
+    return std::vector<NamespaceFacts>();
   }
   bool enabled() const override { return false; }
 };

@@ -5,7 +5,12 @@ namespace heddle::agent {
 namespace {
 
 void decide_meshed(PodSpec& spec, bool known_to_source, const NodeFacts& node) {
-  if (spec.settings.inject.has_value()) {
+  const auto& excluded = node.excluded_namespaces;
+  if (spec.ns == node.control_namespace) {
+    spec.reason = "its namespace is heddle's own";
+  } else if (std::find(excluded.begin(), excluded.end(), spec.ns) != excluded.end()) {
+    spec.reason = "its namespace is one of --excluded-namespaces";
+  } else if (spec.settings.inject.has_value()) {
     spec.meshed = *spec.settings.inject;
     spec.reason = spec.meshed ? "linkerd.io/inject is enabled" : "linkerd.io/inject is disabled";
   } else if (known_to_source) {

@@ -56,7 +56,8 @@ struct NodeFacts {
   std::string node_name;
   std::string trust_domain = "cluster.local";
   std::string control_namespace = "heddle";
-  bool inject_unknown_pods = false;  // pods that the source does not know
+  bool inject_unknown_pods = false;                             // pods that the source does not know
+  std::vector<std::string> excluded_namespaces{"kube-system"};  // never meshed, as is the control namespace
 };
 
 struct PodSpec {

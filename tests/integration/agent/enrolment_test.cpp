@@ -393,4 +393,27 @@ TEST_F(AgentTest, ServesTwoHundredAddsAtOnce) {
 }
 
 }  // namespace
+TEST_F(AgentTest, LeavesItsLastWordOnNamespacesForThePlugin) {
+  const std::string policy = run_ + "/agent/cni-policy.json";
+  const auto says = [&](const std::string& part) {
+    const auto text = read_file(policy);
+    return text && text->find(part) != std::string::npos;
+  };
+  const auto write = [&](const std::string& annotations) {
+    ASSERT_TRUE(write_file_atomically(
+        objects_ + "/shop.yaml",
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, annotations: {" + annotations + "}}\n",
+        0644));
+  };
+  write("");
+  start({"--source", "folder:" + objects_, "--excluded-namespaces", "kube-system,storage", "--default-inject",
+         "disabled"});
+  EXPECT_TRUE(says(R"("excludedNamespaces":["kube-system","storage"])"));
+  EXPECT_TRUE(says(R"("shop":false)"));
+  write("linkerd.io/inject: enabled");
+  EXPECT_TRUE(test::eventually([&] { return says(R"("shop":true)"); }));
+  stop(SIGKILL);
+  EXPECT_TRUE(says(R"("shop":true)")) << "the agent is away: that is what it is for";
+}
+
 }  // namespace heddle::agent

@@ -86,5 +86,20 @@ TEST(PodSpec, OfABareContainerIsNamedByItsContainer) {
   EXPECT_EQ(spec.uid, "abc");
 }
 
+TEST(PodSpec, OfAnExcludedNamespaceIsNeverMeshed) {
+  NodeFacts node;
+  node.inject_unknown_pods = true;
+  node.excluded_namespaces = {"kube-system", "storage"};
+  auto asks = facts();
+  asks.annotations["linkerd.io/inject"] = "enabled";
+  EXPECT_TRUE(describe(asks, node).meshed);
+  for (const char* ns : {"kube-system", "storage", "heddle"}) {
+    asks.pod_namespace = ns;
+    const auto spec = describe(asks, node);
+    EXPECT_FALSE(spec.meshed) << ns;
+    EXPECT_NE(spec.reason.find("namespace"), std::string::npos) << spec.reason;
+  }
+}
+
 }  // namespace
 }  // namespace heddle::agent
