@@ -26,12 +26,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", "heddle " HEDDLE_VERSION);
   app.fallthrough();
-  const std::map<std::string, Output> outputs{{"table", Output::table},
-                                              {"json", Output::json},
-                                              {"wide", Output::wide},
-                                              {"short", Output::short_list},
-                                              {"junit", Output::junit}};
-  app.add_option("-o,--output", chosen.output, "table, json or wide; check also short or junit")
+  const std::map<std::string, Output> outputs{{"table", Output::table},      {"json", Output::json},
+                                              {"yaml", Output::yaml},        {"wide", Output::wide},
+                                              {"short", Output::short_list}, {"junit", Output::junit}};
+  app.add_option("-o,--output", chosen.output, "table, wide, json or yaml; check also short or junit")
       ->transform(CLI::CheckedTransformer(outputs).description(""))
       ->envname("HEDDLE_OUTPUT");
   add_demo_command(app, chosen);

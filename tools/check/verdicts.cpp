@@ -6,7 +6,7 @@
 #include <set>
 
 #include "tools/check/codes.h"
-#include "tools/output/json.h"
+#include "tools/output/document.h"
 #include "tools/output/table.h"
 #include "tools/output/walk.h"
 
@@ -63,7 +63,8 @@ bool Verdicts::good() const {
 std::string Verdicts::render(Output output) const {
   switch (output) {
     case Output::json:
-      return as_json();
+    case Output::yaml:
+      return as_document(output);
     case Output::junit:
       return as_junit();
     case Output::short_list:
@@ -89,7 +90,7 @@ std::string Verdicts::as_table(bool all) const {
   return out + (good() ? "all is well\n" : "something is wrong, see above\n");
 }
 
-std::string Verdicts::as_json() const {
+std::string Verdicts::as_document(Output output) const {
   json::array checks;
   for (const auto& verdict : list_) {
     json::object check{{"result", word_of(verdict.level)},
@@ -100,7 +101,7 @@ std::string Verdicts::as_json() const {
     if (const auto hint = hint_of(verdict); !hint.empty()) check["hint"] = hint;
     checks.push_back(std::move(check));
   }
-  return json_text(json::object{{"ok", good()}, {"checks", std::move(checks)}}, true) + "\n";
+  return document_text(json::object{{"ok", good()}, {"checks", std::move(checks)}}, output);
 }
 
 // As CI systems read it: a warning is a test that passed and said something.

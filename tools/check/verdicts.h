@@ -52,7 +52,7 @@ class Verdicts {
     list_.push_back({level, std::string(code), node_, what, detail});
   }
   std::string as_table(bool all) const;
-  std::string as_json() const;
+  std::string as_document(Output output) const;
   std::string as_junit() const;
 
   std::string node_;

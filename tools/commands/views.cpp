@@ -16,10 +16,10 @@ struct ViewFlags {
   bool all_namespaces = false, watch = false;
   StatBy by = StatBy::deployment;
   std::string direction = "inbound";
-  double window_s = 2;
+  double window_s = 2, top_window_s = 10;
   std::string pod, protocol, method, path;
   unsigned status = 0, limit = 0;
-  std::string source, destination, shell, program, target, code;
+  std::string source, destination, shell, program, target, code, service;
 };
 
 CLI::App* view(CLI::App& app, ViewFlags& flags, const char* name, const char* text, const char* examples) {
@@ -123,32 +123,77 @@ void add_check(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   codes->callback([&] { chosen.run = [&] { return explain_code(flags.code, chosen.output); }; });
 }
 
+// What of the records is wanted; the proxies leave the rest out.
+void add_record_flags(CLI::App* view, ViewFlags& flags) {
+  add_pod_flags(view, flags);
+  view->add_option("--pod", flags.pod, "NAME or NAMESPACE/NAME");
+  view->add_option("--protocol", flags.protocol, "http/1, http/2, grpc, tls or opaque");
+  view->add_option("--method", flags.method, "GET, POST, ...");
+  view->add_option("--path", flags.path, "Beginning of the path");
+  view->add_option("--status", flags.status, "HTTP status")->check(CLI::Range(100, 599).description(""));
+}
+
+std::string record_query(const ViewFlags& flags) {
+  std::string query;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) query += (query.empty() ? "" : "&") + std::string(name) + "=" + query_escape(value);
+  };
+  add("pod", flags.pod);
+  add("ns", flags.view.ns);
+  add("protocol", flags.protocol);
+  add("method", flags.method);
+  add("path", flags.path);
+  if (flags.status != 0) add("status", std::to_string(flags.status));
+  return query;
+}
+
 void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   auto* tap = view(app, flags, "tap", "Requests and connections as they end, live",
                    "Examples:\n  heddle tap\n  heddle tap --pod shop/client --protocol http/1 -o wide\n  "
                    "heddle tap --limit 10 -o json");
-  tap->add_option("--pod", flags.pod, "NAME or NAMESPACE/NAME");
-  add_pod_flags(tap, flags);
-  tap->add_option("--protocol", flags.protocol, "http/1, http/2, grpc, tls or opaque");
-  tap->add_option("--method", flags.method, "GET, POST, ...");
-  tap->add_option("--path", flags.path, "Beginning of the path");
-  tap->add_option("--status", flags.status, "HTTP status")->check(CLI::Range(100, 599).description(""));
+  add_record_flags(tap, flags);
   tap->add_option("--limit", flags.limit, "Stop after so many");
   tap->callback([&] {
     chosen.run = [&] {
-      std::string query;
-      const auto add = [&](const char* name, const std::string& value) {
-        if (!value.empty())
-          query += (query.empty() ? "" : "&") + std::string(name) + "=" + query_escape(value);
-      };
-      add("pod", flags.pod);
-      add("ns", flags.view.ns);
-      add("protocol", flags.protocol);
-      add("method", flags.method);
-      add("path", flags.path);
-      if (flags.status != 0) add("status", std::to_string(flags.status));
       flags.view.output = chosen.output;
-      return show_tap(flags.view, query, flags.limit);
+      return show_tap(flags.view, record_query(flags), flags.limit);
+    };
+  });
+  auto* top = view(app, flags, "top", "The most frequent requests and connections of the next seconds",
+                   "Examples:\n  heddle top -n shop\n  heddle top -w --window 5 --limit 20");
+  add_record_flags(top, flags);
+  add_watch(top, flags);
+  top->add_option("--window", flags.top_window_s, "Seconds to watch")
+      ->check(CLI::Range(0.1, 3600.0))
+      ->capture_default_str();
+  top->add_option("--limit", flags.limit, "Show so many kinds");
+  top->callback([&] {
+    chosen.run = [&] {
+      flags.view.output = chosen.output;
+      return run_view(flags, 0, [&] {
+        return show_top(flags.view, record_query(flags), flags.top_window_s, flags.limit);
+      });
+    };
+  });
+}
+
+void add_listings(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
+  auto* identity = view(app, flags, "identity", "Certificates of the nodes' pods",
+                        "Examples:\n  heddle identity\n  heddle identity -o yaml");
+  identity->callback([&] {
+    chosen.run = [&] {
+      flags.view.output = chosen.output;
+      return show_identity(flags.view);
+    };
+  });
+  auto* endpoints = view(app, flags, "endpoints", "What proxies know of services and their endpoints",
+                         "Examples:\n  heddle endpoints\n  heddle endpoints web.shop:80 -o wide");
+  endpoints->add_option("SERVICE", flags.service, "SERVICE.NAMESPACE[:PORT] or an address; all without it");
+  add_pod_flags(endpoints, flags);
+  endpoints->callback([&] {
+    chosen.run = [&] {
+      flags.view.output = chosen.output;
+      return show_endpoints(flags.view, flags.service);
     };
   });
 }
@@ -212,6 +257,7 @@ void add_view_commands(CLI::App& app, Chosen& chosen) {
   add_figures(app, chosen, flags);
   add_check(app, chosen, flags);
   add_tap(app, chosen, flags);
+  add_listings(app, chosen, flags);
   add_explain(app, chosen, flags);
   add_admin(app, chosen, flags);
   add_completion(app, chosen, flags);

@@ -35,6 +35,14 @@ int watch_view(double seconds, const std::function<int()>& show);
 // `query` is "pod=...&protocol=..." as the proxies' /tap takes it. Stops after `limit` records (0: never) or
 // Ctrl-C.
 int show_tap(const View& view, const std::string& query, unsigned limit);
+// The same records added up during `window_s` seconds, the most frequent `limit` kinds (0: all).
+int show_top(const View& view, const std::string& query, double window_s, unsigned limit);
+
+// Certificates of the nodes' pods: exit code 1 if one is not valid.
+int show_identity(const View& view);
+// What proxies know of services, and their endpoints. `service`: SERVICE.NAMESPACE[:PORT] or an address; empty:
+// all. The view's namespace is that of the clients.
+int show_endpoints(const View& view, const std::string& service);
 
 // `source` is a pod (NAMESPACE/NAME, or NAME if there is one only), `destination` an address with port or
 // SERVICE.NAMESPACE:PORT of a lab or cluster.

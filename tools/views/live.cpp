@@ -10,8 +10,8 @@
 #include "tools/http/query.h"
 #include "tools/lab/client.h"
 #include "tools/lab/commands.h"
+#include "tools/output/document.h"
 #include "tools/output/error_text.h"
-#include "tools/output/json.h"
 #include "tools/output/table.h"
 #include "tools/output/walk.h"
 #include "tools/views/commands.h"
@@ -66,7 +66,7 @@ int show_stat(const View& view, StatBy by, const std::string& direction, double 
   if (!scrape(*nodes, *filter, after)) return 1;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const auto rows = stat_rows(difference(before, after), after, seconds, by, direction);
-  if (output == Output::json) {
+  if (is_document(output)) {
     json::array list;
     for (const auto& row : rows) {
       list.push_back(json::object{{"namespace", row.ns},
@@ -81,10 +81,8 @@ int show_stat(const View& view, StatBy by, const std::string& direction, double 
                                   {"read_bytes_per_s", row.read_per_s},
                                   {"write_bytes_per_s", row.write_per_s}});
     }
-    std::cout << json_text(
-                     json::object{{"direction", direction}, {"seconds", seconds}, {"rows", std::move(list)}},
-                     true)
-              << "\n";
+    std::cout << document_text(
+        json::object{{"direction", direction}, {"seconds", seconds}, {"rows", std::move(list)}}, output);
     return 0;
   }
   Table table(
@@ -111,7 +109,7 @@ int show_edges(const View& view) {
   std::vector<Sample> samples;
   if (!scrape(*nodes, *filter, samples)) return 1;
   const auto rows = edge_rows(samples);
-  if (output == Output::json) {
+  if (is_document(output)) {
     json::array list;
     for (const auto& row : rows) {
       list.push_back(json::object{{"src", row.src},
@@ -123,7 +121,7 @@ int show_edges(const View& view) {
                                   {"connections", row.connections},
                                   {"requests", row.requests}});
     }
-    std::cout << json_text(json::object{{"edges", std::move(list)}}, true) << "\n";
+    std::cout << document_text(json::object{{"edges", std::move(list)}}, output);
     return 0;
   }
   std::vector<std::string> header{"SRC", "DST", "SECURED", ">CONNS", ">REQUESTS"};
@@ -137,90 +135,6 @@ int show_edges(const View& view) {
   }
   std::cout << (table.empty() ? "no connection has been seen yet\n" : table.render());
   return 0;
-}
-
-namespace {
-
-std::string tap_line(const json::object& record, bool wide) {
-  const auto outbound = text_at(record, {"direction"}) == "outbound";
-  const auto time = text_at(record, {"time"});
-  std::string out = (time.size() > 23 ? time.substr(11, 12) : time) + (outbound ? " out " : " in  ") +
-                    text_at(record, {"namespace"}) + "/" + text_at(record, {"pod"}) +
-                    (outbound ? " -> " : " <- ");
-  const auto authority = text_at(record, {"authority"});
-  const auto far = outbound
-                       ? (authority.empty() ? text_at(record, {"original_dst"}) : authority)
-                       : (text_at(record, {"peer_identity"}).empty() ? text_at(record, {"client"})
-                                                                     : text_at(record, {"peer_identity"}));
-  out += far + "  " + text_at(record, {"protocol"});
-  const auto method = text_at(record, {"method"});
-  if (!method.empty())
-    out += " " + method + " " + text_at(record, {"path"}) + " " + text_at(record, {"status"});
-  const auto* duration = record.if_contains("duration_us");
-  if (duration && duration->is_number()) out += "  " + duration_text(duration->to_number<double>() / 1000);
-  out += "  tls=" + text_at(record, {"tls"});
-  if (const auto error = text_at(record, {"error"}); !error.empty()) out += "  error=" + error;
-  if (wide) {
-    out += "  client=" + text_at(record, {"client"}) + " endpoint=" + text_at(record, {"endpoint"}) +
-           " in=" + text_at(record, {"bytes_in"}) + "B out=" + text_at(record, {"bytes_out"}) + "B";
-  }
-  return out;
-}
-
-}  // namespace
-
-int show_tap(const View& view, const std::string& query, unsigned limit) {
-  const Output output = view.output;
-  auto nodes = nodes_in(view.scope);
-  if (!nodes) return report(nodes.error());
-  const auto filter = filter_of(view);
-  if (!filter) return report(filter.error());
-  sigset_t mask;
-  sigemptyset(&mask);
-  sigaddset(&mask, SIGINT);
-  sigaddset(&mask, SIGTERM);
-  ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
-  const Fd stop(::signalfd(-1, &mask, SFD_CLOEXEC));
-  std::mutex mutex;
-  unsigned printed = 0;
-  std::atomic<int> failed{0};
-  std::vector<std::thread> threads;
-  for (const auto& node : *nodes) {
-    threads.emplace_back([&, node] {
-      auto done = node.link->stream(
-          AdminOf::proxy, "/tap" + (query.empty() ? "" : "?" + query), stop.get(),
-          [&](std::string_view line) {
-            boost::system::error_code malformed;
-            const auto value = json::parse(line, malformed);
-            if (malformed || !value.is_object()) return true;
-            const std::lock_guard lock(mutex);
-            if (const auto* lost = value.get_object().if_contains("dropped")) {
-              std::cerr << "heddle: node " << node.label() << ": " << json_text(*lost)
-                        << " more were not shown, they came too fast\n";
-              return true;
-            }
-            if (!filter->takes(text_at(value.get_object(), {"namespace"}),
-                               text_at(value.get_object(), {"pod"})))
-              return true;
-            if (limit != 0 && printed >= limit) return false;
-            if (output == Output::json) {
-              std::cout << line << std::endl;
-            } else {
-              std::cout << tap_line(value.get_object(), output == Output::wide) << std::endl;
-            }
-            ++printed;
-            // The others wait on their sockets: the signal descriptor wakes them all.
-            if (printed == limit) ::kill(::getpid(), SIGTERM);
-            return printed != limit;
-          });
-      if (!done) {
-        std::cerr << "heddle: node " << node.label() << ": " << error_text(done.error()) << "\n";
-        ++failed;
-      }
-    });
-  }
-  for (auto& thread : threads) thread.join();
-  return failed == static_cast<int>(nodes->size()) ? 1 : 0;
 }
 
 namespace {
@@ -346,8 +260,8 @@ int show_explain(const View& view, const std::string& source, const std::string&
       "/explain?pod=" + query_escape(pod->name) + "&dst=" + query_escape(address->to_string());
   auto explanation = pod->node->get_json(AdminOf::proxy, target);
   if (!explanation) return report(explanation.error());
-  if (output == Output::json) {
-    std::cout << json_text(*explanation, true) << "\n";
+  if (is_document(output)) {
+    std::cout << document_text(*explanation, output);
   } else {
     print_explanation(*explanation, 0);
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <iostream>
 
+#include "tools/output/document.h"
 #include "tools/output/error_text.h"
-#include "tools/output/json.h"
 #include "tools/output/table.h"
 #include "tools/output/walk.h"
 #include "tools/views/commands.h"
@@ -101,8 +101,8 @@ int show_status(const View& view) {
     }
     list.push_back(std::move(entry));
   }
-  if (output == Output::json) {
-    std::cout << json_text(json::object{{"nodes", std::move(list)}}, true) << "\n";
+  if (is_document(output)) {
+    std::cout << document_text(json::object{{"nodes", std::move(list)}}, output);
   } else {
     std::cout << programs.render();
     if (!pods.empty()) std::cout << "\n" << pods.render();
