@@ -10,12 +10,16 @@
 #include "control/admin/http.h"
 #include "control/admin/metrics.h"
 #include "control/certify/certifier.h"
+#include "control/certify/issuer_secret.h"
+#include "control/certify/reviewer.h"
 #include "control/certify/store.h"
 #include "control/discovery/messages.h"
 #include "control/rpc/server.h"
 #include "control/rpc/services.h"
 #include "control/settings.h"
 #include "control/source/annotations.h"
+#include "control/source/kubernetes/caller.h"
+#include "control/source/kubernetes/find_access.h"
 #include "control/source/kubernetes/source.h"
 #include "control/source/source.h"
 
@@ -33,6 +37,9 @@ struct Control {
   std::chrono::system_clock::time_point started = std::chrono::system_clock::now();
   std::atomic<bool> ready{false};
   RpcCounters counters;
+  std::unique_ptr<source::kubernetes::Caller> caller;  // of a cluster
+  std::unique_ptr<IssuerSecret> issuer_secret;
+  std::unique_ptr<TokenReviewer> reviewer;
   std::unique_ptr<AuthorityStore> authority;
   std::unique_ptr<Certifier> certifier;
   std::unique_ptr<EndpointTopics> endpoints;
@@ -56,6 +63,51 @@ std::string metrics_page(const Control& control) {
                          control.profiles->questions(), control.counters, control.certifier->counters()});
 }
 
+bool in_cluster(const Settings& s) {
+  return s.source == "kubernetes";
+}
+
+Result<> open_cluster(Control& control) {
+  const Settings& s = control.settings;
+  if (!in_cluster(s)) {
+    if (s.issuer_secret.empty()) return {};
+    return make_error(Errc::invalid_argument, "--issuer-secret needs --source kubernetes");
+  }
+  auto access = source::kubernetes::find_access(s.kubeconfig, s.context, s.insecure_skip_tls_verify);
+  if (!access) return access.error();
+  control.caller = std::make_unique<source::kubernetes::Caller>(std::move(*access));
+  if (s.node_tokens.empty())
+    control.reviewer = std::make_unique<TokenReviewer>(*control.caller, s.token_audience);
+  return {};
+}
+
+// False: a signal came first. An API server that is being upgraded too is waited for.
+Result<bool> fetch_issuer(Control& control, const sigset_t& signals) {
+  Settings& s = control.settings;
+  if (s.issuer_secret.empty()) return true;
+  if (!s.issuer_certificate.empty()) {
+    return make_error(Errc::invalid_argument,
+                      "give --issuer-secret or --identity-issuer-certificate, not both");
+  }
+  control.issuer_secret = std::make_unique<IssuerSecret>(
+      *control.caller, IssuerSecretOptions{s.control_namespace, s.issuer_secret, s.trust_anchors_configmap,
+                                           s.trust_domain, s.state_dir + "/issuer"});
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(40);
+  auto fetched = control.issuer_secret->fetch();
+  while (!fetched && std::chrono::steady_clock::now() < deadline) {
+    spdlog::warn("waiting for the issuer: {}", fetched.error().message());
+    constexpr timespec pause{1, 0};
+    if (::sigtimedwait(&signals, nullptr, &pause) > 0) return false;
+    fetched = control.issuer_secret->fetch();
+  }
+  if (!fetched) return fetched.error();
+  s.issuer_certificate = control.issuer_secret->certificate_path();
+  s.issuer_key = control.issuer_secret->key_path();
+  s.trust_anchors = control.issuer_secret->trust_anchors_path();
+  control.issuer_secret->start();
+  return true;
+}
+
 Result<> open_authority(Control& control) {
   const Settings& s = control.settings;
   auto store = AuthorityStore::open({s.state_dir,
@@ -74,7 +126,7 @@ Result<> open_authority(Control& control) {
 }
 
 Result<std::unique_ptr<source::Source>> make_source(const Settings& s) {
-  if (s.source != "kubernetes") return source::make_source(s.source);
+  if (!in_cluster(s)) return source::make_source(s.source);
   source::KubernetesOptions options;
   options.kubeconfig = s.kubeconfig;
   options.context = s.context;
@@ -89,7 +141,9 @@ Result<> start_source(Control& control) {
   control.endpoints =
       std::make_unique<EndpointTopics>(EndpointTraits{control.names}, control.source->current());
   control.profiles = std::make_unique<ProfileTopics>(ProfileTraits{control.names}, control.source->current());
-  control.identity_service = make_identity_service(*control.certifier, *control.source, control.counters);
+  control.identity_service = make_identity_service(
+      *control.certifier, *control.source, control.counters,
+      {control.reviewer.get(), {control.settings.control_namespace, control.settings.agent_service_account}});
   return control.source->start([&control](const auto& snapshot) { publish(control, snapshot); });
 }
 
@@ -136,12 +190,16 @@ Result<> start_servers(Control& control) {
 
 // False: a signal came before everything was served.
 Result<bool> start(Control& control, const sigset_t& signals) {
+  if (auto done = open_cluster(control); !done) return done.error();
+  const auto fetched = fetch_issuer(control, signals);
+  if (!fetched) return fetched.error();
+  if (!*fetched) return false;
   if (auto done = open_authority(control); !done) return done.error();
   if (auto done = start_source(control); !done) return done.error();
   if (auto done = start_admin(control); !done) return done.error();
   if (!wait_for_objects(control, signals)) return false;
   if (auto done = start_servers(control); !done) return done.error();
-  if (control.settings.node_tokens.empty()) {
+  if (control.settings.node_tokens.empty() && !control.reviewer) {
     spdlog::warn("no --node-tokens: every certificate request will be refused");
   }
   control.ready = true;

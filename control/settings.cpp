@@ -68,6 +68,19 @@ void add_flags(CLI::App& app, Settings& s) {
   flag(app, "control-namespace", s.control_namespace, "Namespace in every identity")->check(check_dns_name);
   flag(app, "node-tokens", s.node_tokens,
        "Folder of NODE.token files: the secrets agents prove their node with");
+  flag(app, "token-audience", s.token_audience,
+       "Audience that agents' and pods' tokens must be for; the API server reviews them where --source is "
+       "kubernetes and --node-tokens is not given");
+  flag(app, "agent-service-account", s.agent_service_account,
+       "ServiceAccount of the agents, in --control-namespace")
+      ->check(check_dns_name);
+  flag(app, "issuer-secret", s.issuer_secret,
+       "Secret of --control-namespace that holds the issuer (kubernetes.io/tls or linkerd.io/tls); made if "
+       "there "
+       "is none; empty: the authority in --state-dir");
+  flag(app, "trust-anchors-configmap", s.trust_anchors_configmap,
+       "ConfigMap of --control-namespace with the roots in ca-bundle.crt, beside --issuer-secret")
+      ->check(check_dns_name);
   flag(app, "identity-issuer-certificate", s.issuer_certificate, "PEM file: issuer, then its intermediates");
   flag(app, "identity-issuer-key", s.issuer_key, "PEM file: the issuer's unencrypted key");
   flag(app, "trust-anchors", s.trust_anchors, "PEM file: the roots; these three together or none of them");

@@ -22,6 +22,10 @@ struct Settings {
   std::string cluster_domain = "cluster.local";
   std::string control_namespace = "heddle";
   std::string node_tokens;
+  std::string token_audience = "identity.heddle.io";
+  std::string agent_service_account = "heddle-agent";
+  std::string issuer_secret;
+  std::string trust_anchors_configmap = "heddle-trust-anchors";
   std::string issuer_certificate;
   std::string issuer_key;
   std::string trust_anchors;

@@ -40,8 +40,8 @@ int show_top(const View& view, const std::string& query, double window_s, unsign
 
 // Certificates of the nodes' pods: exit code 1 if one is not valid.
 int show_identity(const View& view);
-// What proxies know of services, and their endpoints. `service`: SERVICE.NAMESPACE[:PORT] or an address; empty:
-// all. The view's namespace is that of the clients.
+// What proxies know of services, and their endpoints. `service`: SERVICE.NAMESPACE[:PORT] or an address;
+// empty: all. The view's namespace is that of the clients.
 int show_endpoints(const View& view, const std::string& service);
 
 // `source` is a pod (NAMESPACE/NAME, or NAME if there is one only), `destination` an address with port or

@@ -20,7 +20,8 @@ const json::array& array_in(const json::object& from, std::initializer_list<cons
   return found ? *found : none;
 }
 
-// Calls `take` with each node's proxy state; nodes that do not answer are told on stderr. False when none did.
+// Calls `take` with each node's proxy state; nodes that do not answer are told on stderr. False when none
+// did.
 template <class Take>
 bool each_proxy(const std::vector<NodeView>& nodes, Take take) {
   bool any = false;
@@ -107,7 +108,8 @@ int show_endpoints(const View& view, const std::string& service) {
                    identity.empty() ? "no" : "mTLS", identity});
       }
       if (array_in(*entry, {"endpoints"}).empty()) {
-        table.add({node.label(), text_at(*entry, {"namespace"}), title, text_at(*entry, {"state"}), "-", "", ""});
+        table.add(
+            {node.label(), text_at(*entry, {"namespace"}), title, text_at(*entry, {"state"}), "-", "", ""});
       }
       json::object row = *entry;
       row["node"] = node.label();
@@ -118,8 +120,9 @@ int show_endpoints(const View& view, const std::string& service) {
   if (is_document(view.output)) {
     std::cout << document_text(json::object{{"services", std::move(list)}}, view.output);
   } else {
-    std::cout << (table.empty() ? "no proxy has been asked for that yet: it learns of a service when a pod connects\n"
-                                : table.render());
+    std::cout << (table.empty()
+                      ? "no proxy has been asked for that yet: it learns of a service when a pod connects\n"
+                      : table.render());
   }
   return 0;
 }

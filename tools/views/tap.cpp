@@ -60,8 +60,8 @@ Fd end_of_watching() {
 
 // Gives `take` the records of all nodes, one at a time, until it returns false or `stop` is readable. False:
 // no node could be asked.
-bool follow_taps(const std::vector<NodeView>& nodes, const Filter& filter, const std::string& query, const Fd& stop,
-                 const std::function<bool(const json::object&)>& take) {
+bool follow_taps(const std::vector<NodeView>& nodes, const Filter& filter, const std::string& query,
+                 const Fd& stop, const std::function<bool(const json::object&)>& take) {
   std::mutex mutex;
   bool over = false;
   std::atomic<std::size_t> failed{0};
@@ -134,11 +134,13 @@ void print_top(const TopRows& top, std::size_t limit, double seconds, Output out
     char success[16];
     std::snprintf(success, sizeof success, "%.1f%%",
                   100.0 * static_cast<double>(row.count - row.failed) / static_cast<double>(row.count));
-    table.add({row.src, row.direction == "outbound" ? "->" : "<-", row.dst, row.protocol, row.method, row.path,
-               std::to_string(row.count), success, duration_text(row.best_ms), duration_text(row.worst_ms)});
+    table.add({row.src, row.direction == "outbound" ? "->" : "<-", row.dst, row.protocol, row.method,
+               row.path, std::to_string(row.count), success, duration_text(row.best_ms),
+               duration_text(row.worst_ms)});
   }
   std::cout << (table.empty() ? "nothing ended meanwhile\n" : table.render());
-  if (top.left_out() > 0) std::cerr << "heddle: " << top.left_out() << " requests of still other kinds are not shown\n";
+  if (top.left_out() > 0)
+    std::cerr << "heddle: " << top.left_out() << " requests of still other kinds are not shown\n";
 }
 
 }  // namespace

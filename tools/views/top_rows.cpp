@@ -34,7 +34,8 @@ void TopRows::add(const json::object& record) {
   row.path = text_at(record, {"path"});
   row.path = row.path.substr(0, row.path.find('?'));
   row.protocol = text_at(record, {"protocol"});
-  const auto key = row.src + "\n" + row.direction + "\n" + row.dst + "\n" + row.method + "\n" + row.path + "\n" + row.protocol;
+  const auto key = row.src + "\n" + row.direction + "\n" + row.dst + "\n" + row.method + "\n" + row.path +
+                   "\n" + row.protocol;
   auto found = rows_.find(key);
   if (found == rows_.end()) {
     if (rows_.size() >= most_rows) {

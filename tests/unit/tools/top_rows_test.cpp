@@ -35,7 +35,8 @@ TEST(TopRows, AddUpRequestsOfOneKindWhateverTheirQuery) {
 
 TEST(TopRows, PutTheMostFrequentFirstAndForgetClientsPorts) {
   TopRows top;
-  top.add(record(R"({"direction":"outbound","namespace":"a","pod":"b","original_dst":"10.0.0.1:5432","protocol":"opaque"})"));
+  top.add(record(
+      R"({"direction":"outbound","namespace":"a","pod":"b","original_dst":"10.0.0.1:5432","protocol":"opaque"})"));
   for (int port = 1000; port < 1005; ++port) {
     auto one = record(R"({"direction":"inbound","namespace":"a","pod":"c","protocol":"opaque"})");
     one["client"] = "[fd00::1]:" + std::to_string(port);
