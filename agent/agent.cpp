@@ -15,6 +15,8 @@
 #include "base/io/cgroup.h"
 #include "base/io/file.h"
 #include "base/io/netns.h"
+#include "control/source/kubernetes/find_access.h"
+#include "control/source/kubernetes/source.h"
 
 namespace heddle::agent {
 namespace {
@@ -158,10 +160,30 @@ Result<> Agent::open_interception() {
   return {};
 }
 
+Result<> Agent::open_directory() {
+  if (options_.source != "kubernetes") {
+    auto directory = make_directory(options_.source);
+    if (!directory) return directory.error();
+    parts_->directory = std::move(*directory);
+    return {};
+  }
+  source::KubernetesOptions cluster;
+  cluster.kubeconfig = options_.kubeconfig;
+  cluster.context = options_.context;
+  cluster.insecure_skip_tls_verify = options_.insecure_skip_tls_verify;
+  cluster.node_name = options_.node_name;
+  auto access =
+      source::kubernetes::find_access(cluster.kubeconfig, cluster.context, cluster.insecure_skip_tls_verify);
+  if (!access) return access.error();
+  auto source = source::make_kubernetes_source(cluster);
+  if (!source) return source.error();
+  parts_->api = std::make_unique<source::kubernetes::Caller>(std::move(*access));
+  parts_->directory = make_cluster_directory(std::move(*source), *parts_->api);
+  return {};
+}
+
 Result<> Agent::open_enrolment() {
-  auto directory = make_directory(options_.source);
-  if (!directory) return directory.error();
-  parts_->directory = std::move(*directory);
+  if (auto opened = open_directory(); !opened) return opened;
   NodeFacts node{options_.node_name, options_.trust_domain, options_.control_namespace,
                  options_.inject_unknown_pods, options_.excluded_namespaces};
   parts_->policy = std::make_unique<PolicyFile>(parts_->folder + "/cni-policy.json", node);

@@ -25,6 +25,7 @@ class Agent {
   Result<> prepare_folders();
   Result<> open_state();
   Result<> open_interception();
+  Result<> open_directory();
   Result<> open_enrolment();
   Result<> open_proxy_link();
   Result<> open_admin();

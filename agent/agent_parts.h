@@ -14,6 +14,7 @@
 #include "agent/pods/directory.h"
 #include "agent/proxy_link/links.h"
 #include "agent/state/state_store.h"
+#include "control/source/kubernetes/caller.h"
 
 namespace heddle::agent {
 
@@ -30,6 +31,7 @@ struct Agent::Parts {
   Loop loop;
   std::unique_ptr<StateStore> store;
   Interception interception;
+  std::unique_ptr<source::kubernetes::Caller> api;  // null unless the source is a cluster
   std::unique_ptr<PodDirectory> directory;
   std::unique_ptr<PolicyFile> policy;
   std::unique_ptr<Enrolment> enrolment;

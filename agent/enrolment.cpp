@@ -10,6 +10,7 @@ namespace heddle::agent {
 namespace {
 
 constexpr std::chrono::milliseconds source_patience{300};
+constexpr std::chrono::milliseconds question_deadline{2000};
 
 // False: it was there already.
 bool set_attachment(SandboxFacts& facts, const CniCall& call) {
@@ -52,7 +53,8 @@ void Enrolment::handle(CniCall call, Fd netns, Reply reply) {
   }
 }
 
-void Enrolment::add(CniCall call, Fd netns, Reply reply, bool may_wait) {
+void Enrolment::add(CniCall call, Fd netns, Reply reply, bool may_wait,
+                    std::optional<SourcePod> told) {
   const auto cookie = netns_cookie(netns.get());
   if (!cookie) {
     reply(explain_failure(cookie.error()));
@@ -73,25 +75,26 @@ void Enrolment::add(CniCall call, Fd netns, Reply reply, bool may_wait) {
     spdlog::info("sandbox replaced container={} by={} reason=\"the runtime's DEL was missed\"", id,
                  call.container_id);
     auto shared = std::make_shared<std::pair<CniCall, Fd>>(std::move(call), std::move(netns));
-    release(id, [this, shared, reply, id](const Result<>& result) {
+    release(id, [this, shared, reply, id, told = std::move(told)](const Result<>& result) {
       if (!result || registry_.find(id) != nullptr) {
         reply(explain_failure(
             make_error(Errc::unavailable, "an earlier sandbox " + id + " is still being released")));
         return;
       }
-      add(std::move(shared->first), std::move(shared->second), reply, false);
+      add(std::move(shared->first), std::move(shared->second), reply, false, told);
     });
     return;
   }
   if (known != nullptr) {
-    add_known(call, std::move(netns), reply);
+    add_known(call, std::move(netns), reply, std::move(told));
   } else {
-    add_new(call, *cookie, std::move(netns), reply);
+    add_new(call, *cookie, std::move(netns), reply, std::move(told));
   }
 }
 
 // The runtime repeats itself, or adds another network's interface.
-void Enrolment::add_known(const CniCall& call, Fd netns, const Reply& reply) {
+void Enrolment::add_known(const CniCall& call, Fd netns, const Reply& reply,
+                          std::optional<SourcePod> told) {
   Sandbox& sandbox = *registry_.find(call.container_id);
   if (upkeep_[call.container_id].releasing) {
     reply(explain_failure(make_error(Errc::unavailable, "the sandbox is being released")));
@@ -101,6 +104,7 @@ void Enrolment::add_known(const CniCall& call, Fd netns, const Reply& reply) {
   sandbox.facts.netns_path = call.netns_path;
   const bool attached = set_attachment(sandbox.facts, call);
   if (!call.annotations.empty()) sandbox.facts.annotations = call.annotations;
+  if (told) sandbox.facts.source = std::move(told);
   if (auto found = addresses_in(netns.get())) sandbox.facts.netns_addresses = std::move(*found);
   if (attached || moved) {
     record_anew(sandbox);
@@ -121,7 +125,8 @@ void Enrolment::add_known(const CniCall& call, Fd netns, const Reply& reply) {
   enrol_or_record(sandbox, false, reply);
 }
 
-void Enrolment::add_new(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply) {
+void Enrolment::add_new(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply,
+                        std::optional<SourcePod> told) {
   Sandbox fresh;
   SandboxFacts& facts = fresh.facts;
   facts.container_id = call.container_id;
@@ -131,6 +136,7 @@ void Enrolment::add_new(const CniCall& call, std::uint64_t cookie, Fd netns, con
   facts.pod_name = call.pod_name;
   facts.pod_uid = call.pod_uid;
   facts.annotations = call.annotations;
+  facts.source = std::move(told);
   set_attachment(facts, call);
   if (auto found = addresses_in(netns.get())) facts.netns_addresses = std::move(*found);
   auto inserted = registry_.insert(std::move(fresh));
@@ -309,11 +315,50 @@ void Enrolment::wait_for_source(CniCall call, Fd netns, Reply reply) {
   waiting->call = std::move(call);
   waiting->netns = std::move(netns);
   waiting->reply = std::move(reply);
-  waiting->deadline = loop_.after(source_patience, [this, it = waiting.get()] {
+  waiting->ticket = next_ticket_++;
+  const auto ticket = waiting->ticket;
+  const auto* asked = waiting_.emplace_back(std::move(waiting)).get();
+  const CniCall& about = asked->call;
+  const bool can_be_asked = directory_.look_up(
+      about.pod_namespace, about.pod_name, about.pod_uid, question_deadline,
+      [this, alive = alive_, ticket, &loop = loop_](PodAnswer answer) {
+        loop.post([this, alive, ticket, answer = std::move(answer)] {
+          if (*alive) source_answered(ticket, answer);
+        });
+      });
+  if (can_be_asked) return;
+  waiting_.back()->deadline = loop_.after(source_patience, [this, it = waiting_.back().get()] {
     it->expired = true;
     wake_waiting();
   });
-  waiting_.push_back(std::move(waiting));
+}
+
+void Enrolment::source_answered(std::uint64_t ticket, PodAnswer answer) {
+  for (auto& waiting : waiting_) {
+    if (waiting->ticket == ticket) waiting->answer = std::move(answer);
+  }
+  wake_waiting();
+}
+
+// What the source said when asked, or did not: then only what is certainly not meshed starts.
+void Enrolment::add_unseen(WaitingForSource& waiting) {
+  PodAnswer& answer = *waiting.answer;
+  if (!answer.pod) {
+    SandboxFacts facts;
+    facts.pod_namespace = waiting.call.pod_namespace;
+    facts.pod_name = waiting.call.pod_name;
+    facts.annotations = waiting.call.annotations;
+    if (auto may = may_start_unseen(facts, waiting.call.annotations_told, answer, node_); !may) {
+      ++totals_.failed;
+      waiting.reply(explain_failure(may.error()));
+      return;
+    }
+    // Until the source catches up: known, and not meshed.
+    answer.pod.emplace();
+    if (answer.namespace_annotations) answer.pod->namespace_annotations = *answer.namespace_annotations;
+  }
+  add(std::move(waiting.call), std::move(waiting.netns), std::move(waiting.reply), false,
+      std::move(answer.pod));
 }
 
 // The runtime took an ADD back that still waits: it must not enrol what is gone by then.
@@ -334,12 +379,16 @@ void Enrolment::wake_waiting() {
   std::vector<std::unique_ptr<WaitingForSource>> ready;
   for (auto& waiting : waiting_) {
     const CniCall& call = waiting->call;
-    if (waiting->expired || !must_wait_for_source(call)) {
+    if (waiting->expired || waiting->answer || !must_wait_for_source(call)) {
       ready.push_back(std::move(waiting));
     }
   }
   std::erase(waiting_, nullptr);
   for (auto& waiting : ready) {
+    if (waiting->answer && must_wait_for_source(waiting->call)) {
+      add_unseen(*waiting);
+      continue;
+    }
     add(std::move(waiting->call), std::move(waiting->netns), std::move(waiting->reply), false);
   }
 }

@@ -94,9 +94,11 @@ class Enrolment final : private Reconciler::Effects {
   };
   struct WaitingForSource;
 
-  void add(CniCall call, Fd netns, Reply reply, bool may_wait);
-  void add_known(const CniCall& call, Fd netns, const Reply& reply);
-  void add_new(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply);
+  // `told`: what the source said of the pod when asked.
+  void add(CniCall call, Fd netns, Reply reply, bool may_wait, std::optional<SourcePod> told = std::nullopt);
+  void add_known(const CniCall& call, Fd netns, const Reply& reply, std::optional<SourcePod> told);
+  void add_new(const CniCall& call, std::uint64_t cookie, Fd netns, const Reply& reply,
+               std::optional<SourcePod> told);
   void enrol_or_record(Sandbox& sandbox, bool fresh, const Reply& reply);
   Sandbox* find_for_del(const CniCall& call, const Fd& netns);
   void del(const CniCall& call, const Fd& netns, const Reply& reply);
@@ -105,6 +107,8 @@ class Enrolment final : private Reconciler::Effects {
   CniAnswer status() const;
   bool must_wait_for_source(const CniCall& call) const;
   void wait_for_source(CniCall call, Fd netns, Reply reply);
+  void source_answered(std::uint64_t ticket, PodAnswer answer);
+  void add_unseen(WaitingForSource& waiting);
   void give_up_waiting(const CniCall& del);
   void wake_waiting();
 
@@ -163,6 +167,8 @@ class Enrolment final : private Reconciler::Effects {
   std::vector<std::function<void()>> adopted_waiters_;
   std::unordered_map<std::string, Upkeep> upkeep_;
   std::vector<std::unique_ptr<WaitingForSource>> waiting_;
+  std::uint64_t next_ticket_ = 1;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // answers may come later than the end
   std::unique_ptr<Loop::Handle> source_timer_;
   std::unique_ptr<Loop::Handle> retry_timer_;
   std::unique_ptr<Loop::Handle> sweep_timer_;

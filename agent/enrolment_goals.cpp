@@ -26,7 +26,9 @@ Enrolment::Enrolment(Parts parts)
   look_at_rules();
 }
 
-Enrolment::~Enrolment() = default;
+Enrolment::~Enrolment() {
+  *alive_ = false;
+}
 
 std::string Enrolment::pin_path(const Sandbox& sandbox) const {
   return pins_ + "/" + sandbox.facts.container_id;

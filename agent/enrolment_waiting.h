@@ -13,7 +13,9 @@ struct Enrolment::WaitingForSource {
   CniCall call;
   Fd netns;
   Reply reply;
+  std::uint64_t ticket = 0;
   bool expired = false;
+  std::optional<PodAnswer> answer;  // the source was asked, and said this
   std::unique_ptr<Loop::Handle> deadline;
 };
 

@@ -61,7 +61,12 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "interception", interception, "auto, ebpf or iptables");
   flag(app, "iptables-backend", iptables_backend,
        "what nat rules are made with: nftables, iptables-nft, iptables-legacy; auto: the first that works");
-  flag(app, "source", options.source, "where Kubernetes' objects come from: folder:PATH or none");
+  flag(app, "source", options.source, "where Kubernetes' objects come from: kubernetes, folder:PATH or none");
+  flag(app, "kubeconfig", options.kubeconfig,
+       "with --source kubernetes: how the API server is reached (default: KUBECONFIG, else a pod's files)");
+  flag(app, "context", options.context, "of the kubeconfig (default: its current-context)");
+  app.add_flag("--insecure-skip-tls-verify", options.insecure_skip_tls_verify,
+               "do not verify the API server's certificate");
   flag(app, "identity-address", options.identity_address, "HOST:PORT of heddle-control's Identity service");
   flag(app, "trust-anchors", options.trust_anchors, "PEM file that control's certificate is checked against");
   flag(app, "token-file", options.token_file, "file with the token that proves which node this is");

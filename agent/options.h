@@ -24,6 +24,9 @@ struct Options {
   std::optional<RedirectBackend>
       iptables_backend;  // the only one to use for nat rules; empty: the first that works
   std::string source = "none";
+  std::string kubeconfig;  // with source "kubernetes"; empty: as kubectl finds one, else a pod's files
+  std::string context;
+  bool insecure_skip_tls_verify = false;
   std::string identity_address;
   std::string trust_anchors;
   std::string token_file;

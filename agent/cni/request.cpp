@@ -81,6 +81,7 @@ Result<> read_pod(const node::CniRequest& request, CniCall& call) {
     if (!ip) return malformed("prevResult's address '" + text.substr(0, 80) + "' is no IP address");
     call.ips.push_back(*ip);
   }
+  call.annotations_told = request.pod_annotations_size() > 0;
   // Only what heddle reads: pods carry annotations of many kilobytes.
   for (const auto& [key, value] : request.pod_annotations()) {
     if (key.find("linkerd.io/") != std::string::npos || key.find("heddle.io/") != std::string::npos) {

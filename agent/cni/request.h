@@ -27,6 +27,7 @@ struct CniCall {
   std::string pod_uid;
   std::vector<IpAddress> ips;
   Annotations annotations;
+  bool annotations_told = false;  // the runtime passes the pod's annotations, these or others
   std::string network;
   std::vector<std::pair<std::string, std::string>> valid_attachments;  // container id, ifname
 };

@@ -34,6 +34,7 @@ ListWatch::Step ListWatch::next() {
   step.wait = wait_;
   wait_ = std::chrono::milliseconds(0);
   step.watch = watching_;
+  const std::string asked = path_ + (path_.find('?') == std::string::npos ? "?" : "&");
   if (watching_) {
     fruitful_ = false;
     random_ ^= random_ << 13;
@@ -41,12 +42,12 @@ ListWatch::Step ListWatch::next() {
     random_ ^= random_ << 17;
     const auto span = static_cast<std::uint64_t>(std::max<std::int64_t>(1, policy_.watch_for.count()));
     const auto seconds = span + random_ % (span + 1);
-    step.target = path_ + "?watch=1&allowWatchBookmarks=true&resourceVersion=" + escaped(resource_version_) +
+    step.target = asked + "watch=1&allowWatchBookmarks=true&resourceVersion=" + escaped(resource_version_) +
                   "&timeoutSeconds=" + std::to_string(seconds);
     return step;
   }
   step.first_page = continue_.empty();
-  step.target = path_ + "?limit=" + std::to_string(policy_.page);
+  step.target = asked + "limit=" + std::to_string(policy_.page);
   if (!continue_.empty()) step.target += "&continue=" + escaped(continue_);
   return step;
 }

@@ -31,7 +31,7 @@ class ListWatch {
     bool first_page = false;  // what pages before it brought is void
   };
 
-  // `path` is that of the collection: "/api/v1/pods".
+  // `path` is that of the collection: "/api/v1/pods", or with a selection "/api/v1/pods?fieldSelector=...".
   // Seeds that differ make clients that spread over time.
   ListWatch(std::string path, Policy policy, std::uint64_t seed)
       : path_(std::move(path)),

@@ -127,10 +127,14 @@ void KubernetesSource::begin_machine(Collection& collection) {
 Result<> KubernetesSource::start(Listener on_change) {
   on_change_ = std::move(on_change);
   add({"/api/v1/namespaces", "Namespace", "v1"}, false);
-  add({"/api/v1/nodes", "Node", "v1"}, false);
-  add({"/api/v1/pods", "Pod", "v1"}, false);
-  add({"/api/v1/services", "Service", "v1"}, false);
-  add({}, true);
+  if (options_.node_name.empty()) {
+    add({"/api/v1/nodes", "Node", "v1"}, false);
+    add({"/api/v1/pods", "Pod", "v1"}, false);
+    add({"/api/v1/services", "Service", "v1"}, false);
+    add({}, true);
+  } else {
+    add({"/api/v1/pods?fieldSelector=spec.nodeName%3D" + options_.node_name, "Pod", "v1"}, false);
+  }
   for (const auto& collection : collections_) {
     asio::co_spawn(context_, follow(*collection), asio::detached);
   }

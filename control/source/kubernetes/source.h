@@ -17,6 +17,7 @@ struct KubernetesOptions {
   std::string kubeconfig;
   std::string context;  // empty: current-context
   bool insecure_skip_tls_verify = false;
+  std::string node_name;  // not empty: only the pods of this node, and namespaces; nothing else is asked for
 
   kubernetes::Timeouts timeouts;
   kubernetes::ListWatch::Policy policy;
