@@ -22,6 +22,7 @@ namespace heddle::agent {
 namespace {
 
 constexpr std::chrono::milliseconds patience_for_held{1000};
+constexpr std::chrono::milliseconds patience_for_releases{20'000};  // kubelet kills after 30 s
 
 Result<std::uint32_t> random_mark() {
   std::uint32_t mark = 0;
@@ -280,13 +281,53 @@ Result<> Agent::start() {
   if (auto done = open_enrolment(); !done) return done;
   if (auto done = open_proxy_link(); !done) return done;
   if (auto done = open_admin(); !done) return done;
-  parts_->signals = parts_->loop.on_signals({SIGTERM, SIGINT}, [this](int signal) {
-    spdlog::info("stopping signal={} note=\"redirections, listeners' escrow and state stay in place\"",
-                 signal);
-    parts_->loop.stop();
-  });
+  find_daemonset();
+  parts_->signals = parts_->loop.on_signals({SIGTERM, SIGINT}, [this](int signal) { leave(signal); });
   recover();
   return {};
+}
+
+void Agent::find_daemonset() {
+  ::unlink((parts_->folder + "/departure").c_str());  // of the agent before
+  if (options_.daemonset.empty() || !parts_->api) return;
+  parts_->daemonset = std::make_unique<OwnDaemonSet>(parts_->loop, *parts_->api, options_.control_namespace,
+                                                     options_.daemonset);
+}
+
+// SIGTERM comes when a pod is replaced and when heddle is deleted; only the API server knows which.
+void Agent::leave(int signal) {
+  const bool first = !std::exchange(parts_->leaving, true);
+  if (first && signal == SIGTERM && parts_->daemonset) {
+    parts_->daemonset->ask([this](const Departure& departure) { depart(departure); });
+    return;
+  }
+  depart({false, "signal " + std::to_string(signal)});
+}
+
+void Agent::depart(const Departure& departure) {
+  announce(departure);
+  if (!departure.uninstalled) {
+    spdlog::info("stopping reason=\"{}\" note=\"redirections, listeners' escrow and state stay in place\"",
+                 departure.reason);
+    parts_->loop.stop();
+    return;
+  }
+  spdlog::info("leaving this node reason=\"{}\" note=\"every pod is released\"", departure.reason);
+  parts_->uninstalling = true;
+  parts_->leaving_deadline = parts_->loop.after(patience_for_releases, [this] { parts_->loop.stop(); });
+  parts_->enrolment->release_all([this] { parts_->loop.stop(); });
+}
+
+// To the installer beside us, which leaves the runtime's chain or stays in it.
+void Agent::announce(const Departure& departure) {
+  const std::string path = parts_->folder + "/departure";
+  auto written = write_file_atomically(path, departure.uninstalled ? "uninstalled\n" : "replaced\n", 0600);
+  if (!written) {
+    spdlog::error(
+        "cannot tell the installer path={} error=\"{}\" next=\"run `heddle-cni uninstall` when "
+        "heddle leaves this node\"",
+        path, written.error().message());
+  }
 }
 
 void Agent::recover() {
@@ -336,6 +377,10 @@ Result<> Agent::open_doors() {
   parts_->cni = std::make_unique<CniServer>(
       parts_->loop, parts_->folder + "/cni.sock",
       [parts](CniCall call, Fd netns, CniServer::Reply reply) {
+        if (parts->uninstalling && call.command == CniCommand::add) {
+          reply({CniCode::try_again, "heddle is leaving this node", "the runtime tries again by itself"});
+          return;
+        }
         parts->enrolment->handle(std::move(call), std::move(netns), std::move(reply));
       },
       [parts](const CniCall& call, const CniAnswer& answer, std::chrono::microseconds took) {
@@ -350,7 +395,7 @@ Result<> Agent::open_doors() {
 
 Result<> Agent::run() {
   parts_->loop.run();
-  return parts_->ended;
+  return parts_->uninstalling ? remove_traces() : parts_->ended;
 }
 
 Result<> Agent::uninstall() {
@@ -363,6 +408,11 @@ Result<> Agent::uninstall() {
   parts_->enrolment->recover(std::move(parts_->saved.sandboxes), false);
   parts_->enrolment->release_all([this] { parts_->loop.stop(); });
   parts_->loop.run();
+  return remove_traces();
+}
+
+// Once every sandbox was released or could not be.
+Result<> Agent::remove_traces() {
   const std::size_t left = parts_->enrolment->registry().size();
   if (Datapath* datapath = parts_->interception.datapath()) {
     if (auto gone = datapath->uninstall(); !gone) return gone;

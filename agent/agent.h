@@ -3,13 +3,14 @@
 
 #include <memory>
 
+#include "agent/departure.h"
 #include "agent/options.h"
 #include "base/result.h"
 
 namespace heddle::agent {
 
 // The process: makes the parts, starts them in order, runs until SIGTERM or SIGINT. Leaves everything in
-// place, so that the next agent takes over; uninstall() takes everything down instead.
+// place, so that the next agent takes over, unless its DaemonSet is gone; uninstall() takes everything down.
 class Agent {
  public:
   explicit Agent(Options options);
@@ -33,6 +34,11 @@ class Agent {
   void recovered();
   Result<> open_doors();
   void stop_watching_for_held();
+  void find_daemonset();
+  void leave(int signal);
+  void depart(const Departure& departure);
+  void announce(const Departure& departure);
+  Result<> remove_traces();
 
   Options options_;
   std::unique_ptr<Parts> parts_;

@@ -11,6 +11,7 @@
 #include "agent/identity/requests.h"
 #include "agent/interception.h"
 #include "agent/loop.h"
+#include "agent/own_daemonset.h"
 #include "agent/pods/directory.h"
 #include "agent/proxy_link/links.h"
 #include "agent/state/state_store.h"
@@ -43,6 +44,10 @@ struct Agent::Parts {
   std::unique_ptr<HttpServer> http;
   std::unique_ptr<CniServer> cni;
   std::unique_ptr<Loop::Handle> drops_timer;
+  std::unique_ptr<OwnDaemonSet> daemonset;
+  bool leaving = false;       // told to end
+  bool uninstalling = false;  // and nobody comes after
+  std::unique_ptr<Loop::Handle> leaving_deadline;
   std::unique_ptr<Loop::Handle> signals;
   std::unique_ptr<Loop::Handle> held_deadline;
 };

@@ -74,6 +74,8 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "control-namespace", options.control_namespace, "namespace of the control plane");
   flag(app, "excluded-namespaces", excluded_namespaces,
        "namespaces whose pods are never meshed, separated by commas");
+  flag(app, "daemonset", options.daemonset,
+       "name of the DaemonSet that runs this agent: when it is deleted, heddle leaves the node; empty: none");
   flag(app, "http-address", options.http_address, "IP:PORT of /live, /ready and /metrics; empty: none");
   flag(app, "proxy-uid", options.proxy_uid, "the only uid besides 0 that may connect as a proxy");
   flag(app, "drain-grace", options.drain_grace_seconds,
@@ -109,6 +111,10 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   }
   options.excluded_namespaces = names_of(excluded_namespaces);
   options.inject_unknown_pods = default_inject == "enabled";
+  if (!options.daemonset.empty() && options.source != "kubernetes") {
+    std::fprintf(stderr, "--daemonset needs --source kubernetes\n");
+    return std::nullopt;
+  }
   if (!options.identity_address.empty() && (options.trust_anchors.empty() || options.token_file.empty())) {
     std::fprintf(stderr, "--identity-address needs --trust-anchors and --token-file\n");
     return std::nullopt;

@@ -33,6 +33,7 @@ struct Options {
   std::string trust_domain = "cluster.local";
   std::string control_namespace = "heddle";
   std::vector<std::string> excluded_namespaces;
+  std::string daemonset;  // empty: none
   std::string http_address = "0.0.0.0:4195";
   std::uint32_t proxy_uid = 65534;
   std::uint32_t drain_grace_seconds = 120;

@@ -59,6 +59,10 @@ void add_folder_options(CLI::App& command, Arguments& arguments) {
       .add_flag("--own-first", arguments.options.own_first,
                 "Leave the main configuration alone; keep a copy with heddle in it as 00-heddle.conflist")
       ->envname("HEDDLE_OWN_FIRST");
+  command
+      .add_flag("--leave-with-agent", arguments.options.leave_with_agent,
+                "With --watch: uninstall at the end when the agent says that heddle leaves this node")
+      ->envname("HEDDLE_LEAVE_WITH_AGENT");
 }
 
 Result<> start_log(const Arguments& arguments) {

@@ -17,6 +17,7 @@ struct InstallOptions {
   std::string bin_dir = "/opt/cni/bin";   // empty: the plugin is already where the runtime looks
   std::string binary = "/proc/self/exe";  // what is copied to bin_dir/heddle-cni
   PluginEntry entry;
+  bool leave_with_agent = false;  // watch() only
   bool own_first = false;  // leave the main file alone; keep a copy with heddle in it as 00-heddle.conflist
 };
 

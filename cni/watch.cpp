@@ -12,6 +12,7 @@
 #include <csignal>
 
 #include "base/fd.h"
+#include "base/io/file.h"
 #include "cni/log.h"
 #include "cni/throttle.h"
 
@@ -24,6 +25,8 @@ constexpr milliseconds quiet_time{50};          // a writer is done when nothing
 constexpr milliseconds longest_unquiet{1'000};  // but it is not waited for longer than this
 constexpr milliseconds look_again{30'000};      // should an event be lost
 constexpr milliseconds retry_failed{1'000};     // no folder or no configuration yet
+constexpr milliseconds agent_ends{10'000};      // it asks the API server first, for 3 s at most
+constexpr milliseconds look_for_word{50};
 
 class Watcher {
  public:
@@ -49,6 +52,19 @@ class Watcher {
     }
   }
 
+  // The agent's last word, written while it ends; false: none came, or a second signal.
+  bool agent_uninstalled(const std::string& path) {
+    const auto deadline = std::chrono::steady_clock::now() + agent_ends;
+    take_signal();
+    while (true) {
+      if (const auto word = read_file(path, 64)) {
+        ::unlink(path.c_str());
+        return *word == "uninstalled\n";
+      }
+      if (std::chrono::steady_clock::now() >= deadline || wait_for_stop(look_for_word)) return false;
+    }
+  }
+
  private:
   Watcher(const InstallOptions& options, Fd stop, Fd events)
       : options_(options), stop_(std::move(stop)), events_(std::move(events)) {}
@@ -60,6 +76,11 @@ class Watcher {
                                       IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
     ::inotify_add_watch(events_.get(), options_.conf_dir.c_str(), changes);
     if (!options_.bin_dir.empty()) ::inotify_add_watch(events_.get(), options_.bin_dir.c_str(), changes);
+  }
+
+  void take_signal() {
+    signalfd_siginfo taken{};
+    [[maybe_unused]] const ssize_t size = ::read(stop_.get(), &taken, sizeof taken);
   }
 
   // Returns how long to leave the files alone.
@@ -125,7 +146,13 @@ class Watcher {
 Result<> watch(const InstallOptions& options) {
   auto watcher = Watcher::start(options);
   if (!watcher) return watcher.error();
+  const std::string word = options.entry.run_dir + "/agent/departure";
+  if (options.leave_with_agent) ::unlink(word.c_str());  // of an agent before
   watcher->run();
+  if (options.leave_with_agent && watcher->agent_uninstalled(word)) {
+    log(LogLevel::info, "heddle leaves this node: the plugin leaves the chain");
+    return uninstall(options);
+  }
   log(LogLevel::info, "ending; the plugin stays in the chain (heddle-cni uninstall takes it out)");
   return {};
 }

@@ -121,6 +121,41 @@ TEST_F(InstallerProcess, LeavesTheEntryWhenItEnds) {
   }
 }
 
+TEST_F(InstallerProcess, LeavesWithAnAgentThatIsUninstalledAndOnlyThen) {
+  const std::string run_dir = folder_.path() + "/run";
+  const std::string word = run_dir + "/agent/departure";
+  fs::create_directories(run_dir + "/agent");
+  const std::vector<std::string> flags{"--watch", "--leave-with-agent", "--run-dir", run_dir};
+  for (const std::string last : {"replaced\n", "uninstalled\n"}) {
+    write(list(), main_list);
+    write(word, "uninstalled\n");  // of an agent before
+    const auto child = start("install", flags);
+    ASSERT_TRUE(eventually([&] { return joined(); }));
+    EXPECT_FALSE(fs::exists(word));
+    child->signal(SIGTERM);
+    write(word, last.c_str());
+    EXPECT_EQ(child->finish().status, 0);
+    const bool leaves = last == "uninstalled\n";
+    EXPECT_EQ(joined(), !leaves);
+    EXPECT_EQ(fs::exists(binary()), !leaves);
+    EXPECT_FALSE(fs::exists(word));
+    if (leaves) {
+      EXPECT_EQ(text(list()), main_list);
+    }
+  }
+}
+
+TEST_F(InstallerProcess, StaysWhenItIsToldTwiceToEndBeforeTheAgentSpoke) {
+  write(list(), main_list);
+  const auto child =
+      start("install", {"--watch", "--leave-with-agent", "--run-dir", folder_.path() + "/run"});
+  ASSERT_TRUE(eventually([&] { return joined(); }));
+  child->signal(SIGTERM);
+  child->signal(SIGINT);
+  EXPECT_EQ(child->finish().status, 0);
+  EXPECT_TRUE(joined());
+}
+
 TEST_F(InstallerProcess, FightsNobodyAtFullSpeed) {
   write(list(), main_list);
   const auto child = start("install", {"--watch"});
