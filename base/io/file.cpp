@@ -45,6 +45,7 @@ Result<> write_file_atomically(const std::string& path, std::string_view content
   }
   if (::fchmod(fd.get(), mode) != 0) return fail("set the mode of");
   if (::fsync(fd.get()) != 0) return fail("sync");
+  fd.reset();  // a program that is open for writing cannot be run (ETXTBSY)
   if (::rename(temporary.c_str(), path.c_str()) != 0) return fail("replace");
   return {};
 }

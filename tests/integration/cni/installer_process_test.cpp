@@ -5,10 +5,12 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <thread>
 
 #include "base/io/file.h"
 #include "child.h"
@@ -169,6 +171,83 @@ TEST_F(InstallerProcess, FightsNobodyAtFullSpeed) {
   }
   EXPECT_GE(restored, 3);
   EXPECT_LE(restored, 6) << "restored " << restored << " times in two seconds";
+}
+
+// What a runtime sees of an upgrade: the plugin is replaced over and over while it is run.
+TEST_F(InstallerProcess, HarmsNoRunningAddWhenItReplacesThePlugin) {
+  write(list(), main_list);
+  const std::string second = folder_.path() + "/heddle-cni-2";  // another build: bytes behind the program
+  ASSERT_TRUE(write_file_atomically(second, text(HEDDLE_CNI_BINARY) + "second", 0755));
+  ASSERT_EQ(start("install")->finish().status, 0);
+
+  std::atomic<bool> ending = false;
+  std::atomic<int> added = 0;
+  std::atomic<int> failed = 0;
+  std::string first_failure;
+  std::thread runtime([&] {
+    while (!ending) {
+      Child add({binary()},
+                {{"CNI_COMMAND", "ADD"},
+                 {"CNI_CONTAINERID", "c1"},
+                 {"CNI_NETNS", "/proc/self/ns/net"},
+                 {"CNI_NETNS_OVERRIDE", "1"},
+                 {"CNI_IFNAME", "eth0"},
+                 {"CNI_ARGS", "K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=p"}},
+                R"({"cniVersion":"1.0.0","name":"n","runDir":")" + folder_.path() +
+                    R"(","prevResult":{"cniVersion":"1.0.0"}})");
+      const auto ended = add.finish();
+      if (ended.status == 0 && ended.output == "{\"cniVersion\":\"1.0.0\"}\n") {
+        ++added;
+      } else if (failed++ == 0) {
+        first_failure = std::to_string(ended.status) + " " + ended.output;
+      }
+    }
+  });
+  for (int i = 0; i < 10; ++i) {
+    const std::string& from = i % 2 == 0 ? second : HEDDLE_CNI_BINARY;
+    Child installer({from, "install", "--conf-dir", conf_dir(), "--bin-dir", folder_.path() + "/bin"}, {},
+                    "");
+    EXPECT_EQ(installer.finish().status, 0);
+    EXPECT_EQ(text(binary()).size(), text(from).size());
+    const int before = added;
+    EXPECT_TRUE(eventually([&] { return added > before || failed > 0; }));
+  }
+  ending = true;
+  runtime.join();
+  EXPECT_GE(added, 10);
+  EXPECT_EQ(failed, 0) << first_failure;
+}
+
+// The worst order after a reboot: the main network has written its file without us, the run folder is empty,
+// no agent is there, and the runtime starts pods at once.
+TEST_F(InstallerProcess, IsBackInTheChainAfterARebootThatRewroteIt) {
+  write(list(), main_list);
+  ASSERT_EQ(start("install")->finish().status, 0);
+  ASSERT_TRUE(joined());
+  // Left from before the reboot, nobody rewrote it: the chain holds, and the plugin lets its own kind pass.
+  const auto add = [&](const char* ns) {
+    Child child({binary()},
+                {{"CNI_COMMAND", "ADD"},
+                 {"CNI_CONTAINERID", "c1"},
+                 {"CNI_NETNS", "/proc/self/ns/net"},
+                 {"CNI_NETNS_OVERRIDE", "1"},
+                 {"CNI_IFNAME", "eth0"},
+                 {"CNI_ARGS", std::string("K8S_POD_NAME=p;K8S_POD_NAMESPACE=") + ns}},
+                R"({"cniVersion":"1.0.0","name":"n","runDir":")" + folder_.path() +
+                    R"(/empty","prevResult":{"cniVersion":"1.0.0"}})");
+    return child.finish();
+  };
+  EXPECT_EQ(add("kube-system").status, 0);
+  EXPECT_EQ(add("heddle").status, 0);
+  EXPECT_NE(add("shop").output.find("\"code\":11"), std::string::npos);
+  // Rewritten by the main network at boot: pods that start now are not asked about; then the installer comes.
+  write(list(), other_list);
+  EXPECT_FALSE(joined("ptp"));
+  const auto child = start("install", {"--watch"});
+  EXPECT_TRUE(eventually([&] { return joined("ptp"); })) << text(list());
+  // And its own agent writes it once more when it is ready.
+  write(list(), main_list);
+  EXPECT_TRUE(eventually([&] { return joined("bridge"); })) << text(list());
 }
 
 TEST_F(InstallerProcess, ChangesNothingInAReadOnlyFolder) {
