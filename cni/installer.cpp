@@ -76,6 +76,15 @@ Result<InstallReport> join(const InstallOptions& options, const std::string& nam
   return InstallReport{path, true, false};
 }
 
+// The main network wrote its X.json again, which sorts after the X.conflist made of it: the runtime would go
+// on with what it was before.
+std::optional<std::string> written_anew(const InstallOptions& options, const std::string& list) {
+  const std::string single = stem(list) + ".json";
+  const std::string path = options.conf_dir + "/" + single;
+  if (!is_list(list) || !exists(path) || !exists(path + std::string(original_suffix))) return std::nullopt;
+  return single;
+}
+
 // The network's name stays that of the main file: host-local and others keep their leases by it.
 Result<InstallReport> own(const InstallOptions& options, const std::string& name) {
   const std::string path = options.conf_dir + "/" + name;
@@ -144,7 +153,7 @@ Result<InstallReport> install(const InstallOptions& options) {
                       "no network configuration in " + options.conf_dir +
                           "; install the main CNI plugin first, or use --watch to wait for it");
   }
-  const std::string& first = names->front();
+  const std::string first = written_anew(options, names->front()).value_or(names->front());
   auto report = options.own_first ? own(options, first)
                 : is_list(first)  ? join(options, first)
                                   : convert(options, first);

@@ -140,8 +140,8 @@ TEST_P(Networks, AreJoinedAgainWhenTheyWriteTheirFileAnew) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Networks,
                          testing::Values("10-flannel.conflist", "10-kindnet.conflist", "10-calico.conflist",
                                          "05-cilium.conflist", "05-cilium.conf", "20-bridge.json"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& instance) {
+                           std::string name = instance.param;
                            std::replace_if(
                                name.begin(), name.end(), [](unsigned char c) { return !std::isalnum(c); },
                                '_');
