@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "agent/interception.h"
 #include "agent/loop.h"
 #include "agent/pods/directory.h"
+#include "agent/pods/find_netns.h"
 #include "agent/proxy_link/links.h"
 #include "agent/reconcile.h"
 #include "agent/registry.h"
@@ -30,6 +32,7 @@ namespace heddle::agent {
 //   enrolment.cpp        the CNI commands           enrolment_steps.cpp  what each step does
 //   enrolment_goals.cpp  what a sandbox shall be    recovery.cpp         after a restart
 //   upkeep.cpp           the source's changes, retries, dead namespaces
+//   enrolment_running.cpp                        pods that started before heddle
 class Enrolment final : private Reconciler::Effects {
  public:
   using Reply = std::function<void(CniAnswer)>;
@@ -93,6 +96,11 @@ class Enrolment final : private Reconciler::Effects {
     std::optional<std::uint32_t> rules_stamp;  // Redirect::stamp() when the rules were last found right
   };
   struct WaitingForSource;
+  struct Search {
+    std::vector<RunningPod> pods;
+    std::map<std::string, std::vector<IpAddress>> ips;  // by uid of the cgroup
+    std::map<std::string, FoundNetns> found;
+  };
 
   // `told`: what the source said of the pod when asked.
   void add(CniCall call, Fd netns, Reply reply, bool may_wait, std::optional<SourcePod> told = std::nullopt);
@@ -146,6 +154,9 @@ class Enrolment final : private Reconciler::Effects {
   void retry_failed();
   void sweep();
   void repair(Sandbox& sandbox, const Error& missing);
+  bool has_sandbox_of(const RunningPod& running) const;
+  void look_for_running();
+  void take_running(const RunningPod& running, std::map<std::string, FoundNetns>& found);
   void look_at_rules();
   // True: it took a process.
   bool look_at_rules_of(Sandbox& sandbox);
@@ -168,6 +179,8 @@ class Enrolment final : private Reconciler::Effects {
   std::unordered_map<std::string, Upkeep> upkeep_;
   std::vector<std::unique_ptr<WaitingForSource>> waiting_;
   std::uint64_t next_ticket_ = 1;
+  bool searching_ = false;           // for pods without a sandbox
+  std::set<std::string> not_found_;  // uids of pods that were looked for, told of once
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // answers may come later than the end
   std::unique_ptr<Loop::Handle> source_timer_;
   std::unique_ptr<Loop::Handle> retry_timer_;

@@ -199,6 +199,7 @@ void Enrolment::finish_recovery(std::function<void()> done) {
   }
   remove_orphans(state_lost_);
   remove_stale_pins();
+  look_for_running();
   one_done();
 }
 

@@ -33,6 +33,7 @@ void Enrolment::apply_source() {
                  sandbox.spec.name, id, sandbox.spec.meshed, sandbox.spec.reason);
     converge(id, Reconciler::OnFailure::keep, [](const Result<>&) {});
   }
+  look_for_running();
 }
 
 void Enrolment::retry_failed() {
@@ -85,6 +86,7 @@ bool Enrolment::is_gone_from_source(const Sandbox& sandbox) const {
 
 void Enrolment::sweep() {
   if (!recovered_) return;
+  look_for_running();
   for (const auto& id : registry_.ids()) {
     Sandbox& sandbox = *registry_.find(id);
     if (reconciler_.busy(id) || upkeep_[id].releasing) continue;

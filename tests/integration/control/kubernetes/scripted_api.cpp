@@ -175,18 +175,31 @@ void ScriptedApi::serve(Connection& connection) {
     }
     const std::string header = input.substr(0, end + 2);
     input.erase(0, end + 4);
-    const std::string target = header.substr(4, header.find(' ', 4) - 4);
+    const auto space = header.find(' ');
+    Change asked{header.substr(0, space), header.substr(space + 1, header.find(' ', space + 1) - space - 1), ""};
+    const std::string length = "\r\nContent-Length: ";
+    if (const auto at = header.find(length); at != std::string::npos) {
+      const auto size = std::stoul(header.substr(at + length.size()));
+      int got = 1;
+      while (input.size() < size && got > 0) {
+        got = SSL_read(connection.tls.get(), piece, sizeof piece);
+        if (got > 0) input.append(piece, static_cast<std::size_t>(got));
+      }
+      asked.body = input.substr(0, size);
+      input.erase(0, size);
+    }
     const std::string bearer = "\r\nAuthorization: Bearer ";
     const auto at = header.find(bearer);
     const std::string rest = at == std::string::npos ? "\r\n" : header.substr(at + bearer.size());
-    alive = answer(connection, target, rest.substr(0, rest.find("\r\n")));
+    alive = answer(connection, asked, rest.substr(0, rest.find("\r\n")));
   }
   const std::lock_guard lock(mutex_);
   connections_.erase(&connection);
   ::close(connection.fd);
 }
 
-bool ScriptedApi::answer(Connection& connection, const std::string& target, const std::string& token) {
+bool ScriptedApi::answer(Connection& connection, const Change& asked, const std::string& token) {
+  const std::string& target = asked.target;
   const auto mark = std::min(target.find('?'), target.size());
   const std::string path = target.substr(0, mark);
   const std::string query = mark < target.size() ? target.substr(mark + 1) : std::string();
@@ -194,6 +207,8 @@ bool ScriptedApi::answer(Connection& connection, const std::string& target, cons
   {
     const std::lock_guard lock(mutex_);
     targets_.push_back(target);
+    const bool change = asked.method != "GET";
+    if (change) changes_.push_back(asked);
     changed_.notify_all();
     bool canned = false;
     for (auto& [part, answers] : canned_) {
@@ -204,10 +219,14 @@ bool ScriptedApi::answer(Connection& connection, const std::string& target, cons
     }
     if (!canned && !token_.empty() && token != token_) {
       out = {"401 Unauthorized", "", status_body(401, "Unauthorized")};
+    } else if (!canned && change) {
+      out = {"201 Created", "", asked.body};
     } else if (!canned && path.starts_with("/apis") && !path.ends_with("endpointslices")) {
       out.body = discovery(path, out.status);
     } else if (!canned && !served(path)) {
       out = {"404 Not Found", "", status_body(404, "the server could not find the requested resource")};
+    } else if (!canned && path.starts_with("/api/v1/namespaces/")) {
+      out.body = single(path, out.status);
     } else if (!canned && query.find("watch=1") == std::string::npos) {
       out.body = list(path, query, out.status);
     }
@@ -216,6 +235,20 @@ bool ScriptedApi::answer(Connection& connection, const std::string& target, cons
   if (watching && out.status == "200 OK" && out.body.empty()) return watch(connection, path, query);
   return connection.send("HTTP/1.1 " + out.status + "\r\nContent-Type: application/json\r\n" + out.headers +
                          "Content-Length: " + std::to_string(out.body.size()) + "\r\n\r\n" + out.body);
+}
+
+// "/api/v1/namespaces/NAME" or "/api/v1/namespaces/NS/pods/NAME".
+std::string ScriptedApi::single(const std::string& path, std::string& status) const {
+  const bool is_pod = path.find("/pods/") != std::string::npos;
+  const std::string collection = is_pod ? pods : namespaces;
+  const std::string name = path.substr(path.rfind('/') + 1);
+  const auto kind = objects_.find(collection);
+  if (kind != objects_.end() && kind->second.contains(name)) {
+    std::string object = kind->second.at(name);
+    return object.insert(1, "\"kind\":\"" + kind_of(collection) + R"(","apiVersion":"v1",)");
+  }
+  status = "404 Not Found";
+  return status_body(404, "not found");
 }
 
 bool ScriptedApi::served(const std::string& path) const {
@@ -406,6 +439,15 @@ std::vector<std::string> ScriptedApi::targets(const std::string& part) const {
   std::vector<std::string> out;
   for (const std::string& target : targets_) {
     if (target.find(part) != std::string::npos) out.push_back(target);
+  }
+  return out;
+}
+
+std::vector<ScriptedApi::Change> ScriptedApi::changes(const std::string& part) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Change> out;
+  for (const Change& change : changes_) {
+    if (change.target.find(part) != std::string::npos) out.push_back(change);
   }
   return out;
 }

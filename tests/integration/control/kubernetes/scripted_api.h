@@ -67,6 +67,14 @@ class ScriptedApi {
   std::size_t requests(const std::string& part) const;
   std::vector<std::string> targets(const std::string& part) const;
   std::size_t open_watches(const std::string& path) const;
+  // A request that changes something is answered 201 with its own body, unless answer_next() says otherwise.
+  struct Change {
+    std::string method;
+    std::string target;
+    std::string body;
+  };
+  // Of those so far whose target contains `part`.
+  std::vector<Change> changes(const std::string& part) const;
 
  private:
   struct Connection;
@@ -78,7 +86,8 @@ class ScriptedApi {
 
   void accept();
   void serve(Connection& connection);
-  bool answer(Connection& connection, const std::string& target, const std::string& token);
+  bool answer(Connection& connection, const Change& asked, const std::string& token);
+  std::string single(const std::string& path, std::string& status) const;
   bool watch(Connection& connection, const std::string& path, const std::string& query);
   std::string list(const std::string& path, const std::string& query, std::string& status);
   std::string discovery(const std::string& path, std::string& status) const;
@@ -110,6 +119,7 @@ class ScriptedApi {
   std::deque<Event> events_;
   std::map<std::string, std::deque<Canned>> canned_;
   std::vector<std::string> targets_;
+  std::vector<Change> changes_;
   std::map<std::string, std::size_t> watches_;
 };
 

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+// An agent with --source kubernetes: what it asks the API server, and what it does while that is away.
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include "base/io/file.h"
+#include "tests/integration/agent/fixture.h"
+#include "tests/integration/control/kubernetes/scripted_api.h"
+
+namespace heddle::agent {
+namespace {
+
+using test::ScriptedApi;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr std::chrono::milliseconds long_patience{20'000};
+
+class ClusterTest : public AgentTest {
+ protected:
+  ClusterTest() {
+    ::signal(SIGPIPE, SIG_IGN);
+    write("ca.crt", authority_.root_pem());
+    write("config", "{current-context: c, clusters: [{name: c, cluster: {server: 'https://127.0.0.1:" +
+                        std::to_string(api_.port()) +
+                        "', tls-server-name: kubernetes, certificate-authority: ca.crt}}], users: [{name: u, "
+                        "user: {token: secret}}], contexts: [{name: c, context: {cluster: c, user: u}}]}");
+    put_namespace("shop", "enabled");
+    put_namespace("plain", "");
+  }
+
+  void write(const std::string& name, const std::string& text) {
+    ASSERT_TRUE(write_file_atomically(run_ + "/" + name, text, 0600));
+  }
+
+  void put_namespace(const std::string& name, const std::string& inject) {
+    api_.put(ScriptedApi::namespaces, name,
+             R"({"metadata":{"name":")" + name + R"(","annotations":{)" +
+                 (inject.empty() ? "" : R"("linkerd.io/inject":")" + inject + "\"") + "}}}");
+  }
+
+  void put_pod(const std::string& ns, const std::string& name, const std::string& ip,
+               const std::string& annotations = "") {
+    api_.put(ScriptedApi::pods, name,
+             R"({"metadata":{"name":")" + name + R"(","namespace":")" + ns + R"(","uid":"uid-)" + name +
+                 R"(","annotations":{)" + annotations +
+                 R"(}},"spec":{"nodeName":"node-1","serviceAccountName":"robot"},"status":{"phase":"Running",)" +
+                 (ip.empty() ? R"("podIPs":[])" : R"("podIP":")" + ip + "\"") + "}}");
+  }
+
+  void start_agent(const std::vector<std::string>& more = {}) {
+    std::vector<std::string> flags{"--source", "kubernetes", "--kubeconfig", run_ + "/config"};
+    flags.insert(flags.end(), more.begin(), more.end());
+    start(flags);
+  }
+
+  void await_watches() {
+    ASSERT_TRUE(test::eventually([this] { return api_.open_watches(ScriptedApi::pods) > 0 &&
+                                                 api_.open_watches(ScriptedApi::namespaces) > 0; },
+                                 long_patience));
+  }
+
+  node::CniReply add_pod(const TestPod& pod, const std::string& ns, const std::string& name,
+                         const std::map<std::string, std::string>& told = {{"kubernetes.io/config.seen", "x"}}) {
+    auto asked = request(pod, node::CniRequest::ADD);
+    asked.set_pod_namespace(ns);
+    asked.set_pod_name(name);
+    asked.set_pod_uid("uid-" + name);
+    for (const auto& [key, value] : told) (*asked.mutable_pod_annotations())[key] = value;
+    return call_agent(cni_socket(), asked, pod.netns.get());
+  }
+
+  bool state_has(const std::string& part) {
+    return test::eventually([&] { return state().find(part) != std::string::npos; }, long_patience);
+  }
+
+  test::Authority authority_;
+  ScriptedApi api_{authority_};
+};
+
+TEST_F(ClusterTest, WatchesItsOwnPodsAndNamespacesAndNothingElse) {
+  start_agent();
+  await_watches();
+  for (const auto& target : api_.targets("")) {
+    const bool own_pods = target.starts_with("/api/v1/pods?fieldSelector=spec.nodeName%3Dnode-1&");
+    EXPECT_TRUE(own_pods || target.starts_with("/api/v1/namespaces?")) << target;
+  }
+}
+
+TEST_F(ClusterTest, AnAddDoesNotWaitForTheWatch) {
+  start_agent();
+  await_watches();
+  api_.hold_watches(true);
+  put_pod("shop", "web", "");
+  const auto pod = make_pod();
+  const auto reply = add_pod(pod, "shop", "web");
+  EXPECT_EQ(reply.code(), 0U) << reply.msg();
+  EXPECT_TRUE(reply.meshed());
+  EXPECT_THAT(state(), HasSubstr("\"robot\"")) << "its ServiceAccount comes from the API server's answer";
+}
+
+TEST_F(ClusterTest, AnAddAsksForTheNamespaceToo) {
+  start_agent();
+  await_watches();
+  api_.hold_watches(true);
+  put_namespace("new", "enabled");
+  put_pod("new", "web", "");
+  const auto pod = make_pod();
+  const auto reply = add_pod(pod, "new", "web");
+  EXPECT_EQ(reply.code(), 0U) << reply.msg();
+  EXPECT_TRUE(reply.meshed());
+}
+
+TEST_F(ClusterTest, WithTheApiServerAwayOnlyWhatIsCertainlyNotMeshedStarts) {
+  start_agent();
+  await_watches();
+  api_.stop();
+  const auto unknown = make_pod();
+  auto reply = add_pod(unknown, "shop", "unknown");
+  EXPECT_EQ(reply.code(), 11U);
+  EXPECT_THAT(reply.msg(), HasSubstr("may be meshed"));
+  reply = add_pod(unknown, "shop", "unknown", {{"linkerd.io/inject", "disabled"}});
+  EXPECT_EQ(reply.code(), 0U) << reply.msg();
+  EXPECT_FALSE(reply.meshed());
+  const auto plain = make_pod();
+  reply = add_pod(plain, "plain", "quiet", {});
+  EXPECT_EQ(reply.code(), 11U) << "the runtime does not tell what the pod's own annotations say";
+  reply = add_pod(plain, "plain", "quiet");
+  EXPECT_EQ(reply.code(), 0U) << reply.msg();
+  EXPECT_FALSE(reply.meshed());
+  const auto asking = make_pod();
+  reply = add_pod(asking, "plain", "asking", {{"linkerd.io/inject", "enabled"}});
+  EXPECT_EQ(reply.code(), 11U);
+  reply = add_pod(asking, "kube-system", "dns");
+  EXPECT_EQ(reply.code(), 0U) << reply.msg();
+}
+
+TEST_F(ClusterTest, APodOfAnotherUidIsNotTakenForIt) {
+  start_agent();
+  await_watches();
+  api_.hold_watches(true);
+  api_.put(ScriptedApi::pods, "web",
+           R"({"metadata":{"name":"web","namespace":"shop","uid":"another"},"spec":{"nodeName":"node-1"}})");
+  const auto pod = make_pod();
+  const auto reply = add_pod(pod, "shop", "web");
+  EXPECT_EQ(reply.code(), 11U);
+  EXPECT_THAT(reply.msg(), HasSubstr("another pod of this name"));
+}
+
+TEST_F(ClusterTest, AnnotatingANamespaceEnrolsItsPodsAndTakingItBackReleasesThem) {
+  put_pod("plain", "web", "10.99.0.3");
+  start_agent();
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  await_watches();
+  const auto pod = make_pod();
+  ASSERT_EQ(add_pod(pod, "plain", "web").code(), 0U);
+  EXPECT_EQ(proxy.pods(), 0U);
+  put_namespace("plain", "enabled");
+  EXPECT_TRUE(proxy.has_pod("web", long_patience));
+  put_namespace("plain", "");
+  EXPECT_TRUE(proxy.lost_pod("web", long_patience));
+}
+
+TEST_F(ClusterTest, APodThatRanBeforeHeddleIsEnrolledWhereItRuns) {
+  const auto pod = make_wired_pod();
+  // The names of the kubelet's cgroups, and the pod's process in them.
+  cgroup_.child("burstable");
+  const std::string cgroup = cgroup_.child("burstable/poduid-old");
+  const test::SocketMaker process(cgroup, pod.netns.get());
+  put_pod("shop", "old", pod.ip);
+  put_pod("shop", "elsewhere", "10.88.200.2");
+  start_agent();
+  FakeProxy proxy(proxy_socket());
+  ASSERT_TRUE(proxy.serves());
+  ASSERT_TRUE(proxy.has_pod("old", long_patience));
+  EXPECT_EQ(proxy.pod("old")->service_account(), "robot");
+  EXPECT_EQ(proxy.pods(), 1U) << "a pod without a process cannot be enrolled";
+  EXPECT_TRUE(test::eventually([this] { return log().find("running pod is not meshed pod=shop/elsewhere") !=
+                                               std::string::npos; }, long_patience));
+  // The runtime's DEL names a sandbox that no ADD was seen of.
+  auto asked = request(pod, node::CniRequest::DEL);
+  asked.set_pod_namespace("shop");
+  asked.set_pod_name("old");
+  asked.set_pod_uid("uid-old");
+  EXPECT_EQ(call_agent(cni_socket(), asked, pod.netns.get()).code(), 0U);
+  EXPECT_TRUE(proxy.lost_pod("old", long_patience));
+}
+
+TEST_F(ClusterTest, AProcessWithoutThePodsAddressDoesNotStandForIt) {
+  const auto pod = make_wired_pod();
+  cgroup_.child("burstable");
+  const std::string cgroup = cgroup_.child("burstable/poduid-old");
+  const test::SocketMaker process(cgroup, pod.netns.get());
+  put_pod("shop", "old", "10.88.201.2");
+  start_agent();
+  EXPECT_TRUE(test::eventually([this] { return log().find("running pod is not meshed pod=shop/old") !=
+                                               std::string::npos; }, long_patience));
+  EXPECT_THAT(state(), Not(HasSubstr("uid-old")));
+}
+
+TEST_F(ClusterTest, PodsFoundRunningStayEnrolledAcrossARestart) {
+  const auto pod = make_wired_pod();
+  cgroup_.child("burstable");
+  const std::string cgroup = cgroup_.child("burstable/poduid-old");
+  const test::SocketMaker process(cgroup, pod.netns.get());
+  put_pod("shop", "old", pod.ip);
+  start_agent();
+  ASSERT_TRUE(state_has("uid-old"));
+  stop(SIGKILL);
+  api_.stop();
+  start_agent();
+  FakeProxy proxy(proxy_socket());
+  EXPECT_TRUE(proxy.has_pod("old", long_patience)) << "also while the API server is away";
+}
+
+}  // namespace
+}  // namespace heddle::agent
