@@ -199,7 +199,11 @@ Result<> Agent::open_enrolment() {
   });
   if (!started) return started;
   parts_->policy->update(*parts_->directory);
+  open_certificates();
+  return {};
+}
 
+void Agent::open_certificates() {
   std::unique_ptr<IdentityClient> client;
   if (!options_.identity_address.empty()) {
     IdentityClient::Options identity;
@@ -210,12 +214,34 @@ Result<> Agent::open_enrolment() {
                            options_.control_namespace + "." + options_.trust_domain;
     client = std::make_unique<IdentityClient>(std::move(identity));
   }
+  Parts* parts = parts_.get();
+  CertificateRequests::TokenOf token_of;
+  if (parts_->api) {
+    PodTokens::Options tokens;
+    tokens.audience = options_.token_audience;
+    parts_->tokens =
+        std::make_unique<PodTokens>(parts_->loop, *parts_->api, tokens, [parts](const std::string& uid) {
+          const auto& all = parts->enrolment->registry().all();
+          return std::any_of(all.begin(), all.end(), [&](const auto& entry) {
+            return entry.second.facts.source && entry.second.facts.source->uid == uid;
+          });
+        });
+    token_of = [parts](std::uint32_t pod_id, const std::string& identity, PodTokens::Done done) {
+      const Sandbox* pod = parts->enrolment->registry().find_identity(pod_id, identity);
+      if (pod == nullptr || !pod->facts.source) {
+        return done(make_error(Errc::unavailable, "the API server has not told of the pod yet"));
+      }
+      parts->tokens->get({pod->spec.ns, pod->spec.name, pod->facts.source->uid, pod->spec.service_account},
+                         std::move(done));
+    };
+  }
   // The pod id is the proxy's example; any live pod of the identity will do.
   parts_->certificates = std::make_unique<CertificateRequests>(
-      parts_->loop, std::move(client), [parts = parts_.get()](std::uint32_t, const std::string& identity) {
+      parts_->loop, std::move(client),
+      [parts](std::uint32_t, const std::string& identity) {
         return parts->enrolment->registry().has_identity(identity);
-      });
-  return {};
+      },
+      std::move(token_of));
 }
 
 Result<> Agent::open_proxy_link() {

@@ -28,6 +28,7 @@ class Agent {
   Result<> open_interception();
   Result<> open_directory();
   Result<> open_enrolment();
+  void open_certificates();
   Result<> open_proxy_link();
   Result<> open_admin();
   void recover();

@@ -70,6 +70,8 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "identity-address", options.identity_address, "HOST:PORT of heddle-control's Identity service");
   flag(app, "trust-anchors", options.trust_anchors, "PEM file that control's certificate is checked against");
   flag(app, "token-file", options.token_file, "file with the token that proves which node this is");
+  flag(app, "token-audience", options.token_audience,
+       "with --source kubernetes: audience of the pods' tokens, as control demands it");
   flag(app, "trust-domain", options.trust_domain, "last part of every identity");
   flag(app, "control-namespace", options.control_namespace, "namespace of the control plane");
   flag(app, "excluded-namespaces", excluded_namespaces,

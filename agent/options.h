@@ -30,6 +30,7 @@ struct Options {
   std::string identity_address;
   std::string trust_anchors;
   std::string token_file;
+  std::string token_audience = "identity.heddle.io";
   std::string trust_domain = "cluster.local";
   std::string control_namespace = "heddle";
   std::vector<std::string> excluded_namespaces;

@@ -67,6 +67,16 @@ void Registry::erase(const std::string& container_id) {
   sandboxes_.erase(found);
 }
 
+const Sandbox* Registry::find_identity(std::uint32_t pod_id, const std::string& identity) const {
+  const auto has = [&](const Sandbox& sandbox) {
+    return sandbox.spec.meshed && sandbox.spec.identity == identity;
+  };
+  if (const Sandbox* example = find_pod(pod_id); example != nullptr && has(*example)) return example;
+  const auto found = std::find_if(sandboxes_.begin(), sandboxes_.end(),
+                                  [&](const auto& entry) { return has(entry.second); });
+  return found == sandboxes_.end() ? nullptr : &found->second;
+}
+
 bool Registry::has_identity(const std::string& identity) const {
   return std::any_of(sandboxes_.begin(), sandboxes_.end(), [&](const auto& entry) {
     return entry.second.spec.meshed && entry.second.spec.identity == identity;

@@ -52,6 +52,8 @@ class Registry {
 
   // Some meshed sandbox has this identity.
   bool has_identity(const std::string& identity) const;
+  // A meshed sandbox that has it, if possible that of the pod id; or nullptr.
+  const Sandbox* find_identity(std::uint32_t pod_id, const std::string& identity) const;
   std::vector<std::string> ids() const;  // container ids, sorted
   std::size_t size() const { return sandboxes_.size(); }
   const std::map<std::string, Sandbox>& all() const { return sandboxes_; }

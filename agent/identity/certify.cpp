@@ -106,8 +106,9 @@ IdentityClient::~IdentityClient() {
   impl_->idle.wait(lock, [this] { return impl_->calls.empty(); });
 }
 
-void IdentityClient::certify(const std::string& identity, const std::string& csr, Done done) {
-  auto token = read_file(impl_->options.token_file, max_token_bytes);
+void IdentityClient::certify(const std::string& identity, const std::string& csr,
+                             const std::string& pod_token, Done done) {
+  auto token = pod_token.empty() ? read_file(impl_->options.token_file, max_token_bytes) : pod_token;
   if (!token) {
     done(make_error(Errc::unavailable, "cannot read --token-file: " + token.error().message()));
     return;

@@ -34,7 +34,8 @@ class IdentityClient {
   explicit IdentityClient(Options options);
   // Cancels what is outstanding and waits for its callbacks.
   ~IdentityClient();
-  void certify(const std::string& identity, const std::string& csr, Done done);
+  // `pod_token`: of a pod that has the identity; empty: the token file's stands for it.
+  void certify(const std::string& identity, const std::string& csr, const std::string& pod_token, Done done);
 
  private:
   struct Impl;

@@ -24,8 +24,12 @@ struct CertificateRequests::Request {
   std::unique_ptr<Loop::Handle> timer;
 };
 
-CertificateRequests::CertificateRequests(Loop& loop, std::unique_ptr<IdentityClient> client, Allowed allowed)
-    : loop_(loop), client_(std::move(client)), allowed_(std::move(allowed)) {}
+CertificateRequests::CertificateRequests(Loop& loop, std::unique_ptr<IdentityClient> client, Allowed allowed,
+                                         TokenOf token_of)
+    : loop_(loop),
+      client_(std::move(client)),
+      allowed_(std::move(allowed)),
+      token_of_(std::move(token_of)) {}
 
 CertificateRequests::~CertificateRequests() {
   *alive_ = false;
@@ -69,7 +73,19 @@ void CertificateRequests::attempt(std::uint64_t id) {
     return;
   }
   ++request.attempts;
-  client_->certify(request.identity, request.csr,
+  if (!token_of_) return certify(id, "");
+  token_of_(request.pod_id, request.identity, [this, id, alive = alive_](const Result<std::string>& token) {
+    if (!*alive) return;
+    if (token) return certify(id, *token);
+    answered(id, token.error());
+  });
+}
+
+void CertificateRequests::certify(std::uint64_t id, const std::string& pod_token) {
+  const auto found = outstanding_.find(id);
+  if (found == outstanding_.end()) return;
+  const Request& request = *found->second;
+  client_->certify(request.identity, request.csr, pod_token,
                    [this, id, alive = alive_](Result<IssuedCertificate> result) {
                      loop_.post([this, id, alive, result = std::move(result)] {
                        if (*alive) answered(id, result);
