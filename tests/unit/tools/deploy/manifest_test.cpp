@@ -117,7 +117,7 @@ TEST(Manifest, OnlyTheAgentItselfHasCapabilities) {
   const auto& containers = pod_of(agent).at("containers").as_array();
   EXPECT_EQ(
       json::serialize(containers.at(0).at("securityContext").at("capabilities").at("add")),
-      R"(["BPF","PERFMON","NET_ADMIN","SYS_ADMIN","SYS_PTRACE","SYS_RESOURCE","NET_RAW","CHOWN","DAC_OVERRIDE"])");
+      R"(["SYS_ADMIN","NET_ADMIN","NET_RAW","SYS_PTRACE","DAC_OVERRIDE","CHOWN"])");
   EXPECT_FALSE(containers.at(1).at("securityContext").at("capabilities").as_object().contains("add"));
 }
 
