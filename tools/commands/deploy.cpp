@@ -26,6 +26,7 @@ struct Request {
   bool diff = false;
   bool allow_downgrade = false;
   bool values_only = false;
+  bool nodes = false;
   std::string chart_folder;
   std::string kustomize_folder;
 };
@@ -156,10 +157,15 @@ int run_uninstall(const Request& request) {
   if (!chosen) return report(chosen.error());
   const auto values = complete(*chosen);
   if (!values) return report(values.error());
-  const auto removal = render_removal(*values);
+  const auto removal = render_removal(*values, request.nodes ? Removal::nodes : Removal::everything);
   if (!removal) return report(removal.error());
   std::cout << *removal;
-  std::cerr << "heddle: delete with `heddle uninstall | kubectl delete --ignore-not-found -f -`\n";
+  std::cerr
+      << (request.nodes
+              ? "heddle: delete with `heddle uninstall --nodes | kubectl delete --cascade=foreground -f -`, "
+                "which waits until the nodes are clean\n"
+              : "heddle: nodes first (--nodes); then delete with `heddle uninstall | kubectl delete "
+                "--ignore-not-found -f -`\n");
   return 0;
 }
 
@@ -242,9 +248,14 @@ void add_deploy_commands(CLI::App& app, Chosen& chosen) {
   install->footer(
       "Examples:\n  heddle install | kubectl apply -f -\n  heddle install --platform k3s --image "
       "registry.example/heddle:0.1.0 | kubectl apply -f -");
-  add_command(app, chosen, request, "uninstall", "Print what to delete, as YAML for kubectl delete",
-              run_uninstall)
-      ->footer("Example: heddle uninstall | kubectl delete --ignore-not-found -f -");
+  auto* uninstall = add_command(app, chosen, request, "uninstall",
+                                "Print what to delete, as YAML for kubectl delete", run_uninstall);
+  uninstall->add_flag("--nodes", request.nodes,
+                      "Only what runs on nodes: agents that end so clean their nodes up");
+  uninstall->footer(
+      "Examples:\n  heddle uninstall --nodes | kubectl delete --cascade=foreground -f -\n  heddle uninstall "
+      "| "
+      "kubectl delete --ignore-not-found -f -");
   auto* render =
       add_command(app, chosen, request, "render",
                   "Print the objects only, or write them as a Helm chart or kustomize base", run_render);

@@ -15,7 +15,9 @@ namespace json = boost::json;
 
 constexpr std::string_view templates = "templates/";
 
-// Smaller goes first. Roles outlast the pods that use them for as long as this order can see to it.
+constexpr int last_rank_of_nodes = 2;
+
+// Smaller goes first.
 int removal_rank(const json::object& object) {
   const std::string_view kind = object.at("kind").as_string();
   if (kind == "MutatingWebhookConfiguration") return 0;
@@ -71,7 +73,7 @@ Result<std::string> render_manifest(const json::object& values) {
   return out;
 }
 
-Result<std::string> render_removal(const json::object& values) {
+Result<std::string> render_removal(const json::object& values, Removal removal) {
   const auto manifest = render_manifest(values);
   if (!manifest) return manifest.error();
   auto objects = parse_objects(*manifest, "manifest");
@@ -81,11 +83,12 @@ Result<std::string> render_removal(const json::object& values) {
   });
   std::string out;
   for (const auto& object : *objects) {
+    if (removal == Removal::nodes && removal_rank(object) > last_rank_of_nodes) break;
     const auto& metadata = object.at("metadata").as_object();
     out += removal_of(text_at(object, "apiVersion"), text_at(object, "kind"), text_at(metadata, "name"),
                       text_at(metadata, "namespace"));
   }
-  if (!values.at("createNamespace").as_bool()) {
+  if (removal == Removal::everything && !values.at("createNamespace").as_bool()) {
     const std::string space = text_at(values, "namespace");
     for (const char* name : {choice_name, "heddle-trust-anchors"})
       out += removal_of("v1", "ConfigMap", name, space);

@@ -13,10 +13,16 @@ namespace heddle::tools {
 // A YAML stream of all objects, in an order that an empty cluster takes. `values` were checked.
 Result<std::string> render_manifest(const boost::json::object& values);
 
-// What to delete, as YAML of names only, in an order in which nothing breaks that is still there: first the
-// webhook and the agent (which cleans its node up), last the namespace. Without a namespace of ours: also
-// what heddle-control made in it.
-Result<std::string> render_removal(const boost::json::object& values);
+// How much of an installation is to go. Nodes are cleaned up by agents that end, and those ask the API server
+// whether they are replaced or removed: for that their role must still be there.
+enum class Removal {
+  nodes,  // the webhook and the DaemonSets
+  everything,
+};
+
+// What to delete, as YAML of names only: first the webhook and the agent, last the namespace. Without a
+// namespace of ours: also what heddle-control made in it.
+Result<std::string> render_removal(const boost::json::object& values, Removal removal);
 
 struct File {
   std::string path;  // relative

@@ -115,9 +115,8 @@ TEST(Manifest, TheProxyHasNothing) {
 TEST(Manifest, OnlyTheAgentItselfHasCapabilities) {
   const auto agent = find(objects_with({}), "DaemonSet", "heddle-agent");
   const auto& containers = pod_of(agent).at("containers").as_array();
-  EXPECT_EQ(
-      json::serialize(containers.at(0).at("securityContext").at("capabilities").at("add")),
-      R"(["SYS_ADMIN","NET_ADMIN","NET_RAW","SYS_PTRACE","DAC_OVERRIDE","CHOWN"])");
+  EXPECT_EQ(json::serialize(containers.at(0).at("securityContext").at("capabilities").at("add")),
+            R"(["SYS_ADMIN","NET_ADMIN","NET_RAW","SYS_PTRACE","DAC_OVERRIDE","CHOWN"])");
   EXPECT_FALSE(containers.at(1).at("securityContext").at("capabilities").as_object().contains("add"));
 }
 
@@ -128,7 +127,7 @@ TEST(Manifest, RolesGrantTheseVerbsAndNoOther) {
       ElementsAre(R"([""] ["pods","namespaces"] ["get","list","watch"])",
                   R"([""] ["serviceaccounts/token"] ["create"])", R"([""] ["events"] ["create","patch"])"));
   EXPECT_THAT(rules_of(find(objects, "Role", "heddle-agent")),
-              ElementsAre(R"(["apps"] ["daemonsets"] ["heddle-agent"] ["get","list","watch"])"));
+              ElementsAre(R"(["apps"] ["daemonsets"] ["heddle-agent"] ["get"])"));
   EXPECT_THAT(
       rules_of(find(objects, "ClusterRole", "heddle-control")),
       ElementsAre(
@@ -215,7 +214,7 @@ TEST(Manifest, FlagsFollowValues) {
 TEST(Manifest, RemovalNamesEveryObjectWebhookFirstNamespaceLast) {
   const auto values = values_with({});
   const auto installed = parse_objects(render_manifest(values).value(), "manifest").value();
-  const auto removed = parse_objects(render_removal(values).value(), "removal").value();
+  const auto removed = parse_objects(render_removal(values, Removal::everything).value(), "removal").value();
   ASSERT_EQ(removed.size(), installed.size());
   for (const auto& object : installed) {
     const auto there =
@@ -228,9 +227,20 @@ TEST(Manifest, RemovalNamesEveryObjectWebhookFirstNamespaceLast) {
   EXPECT_EQ(removed.back().at("kind").as_string(), "Namespace");
 }
 
+TEST(Manifest, RemovalFromNodesLeavesTheAgentsRole) {
+  const auto removed =
+      parse_objects(render_removal(values_with({}), Removal::nodes).value(), "removal").value();
+  ASSERT_EQ(removed.size(), 3u);
+  EXPECT_EQ(removed.at(0).at("kind").as_string(), "MutatingWebhookConfiguration");
+  EXPECT_EQ(removed.at(1).at("metadata").at("name").as_string(), "heddle-agent");
+  EXPECT_EQ(removed.at(2).at("metadata").at("name").as_string(), "heddle-proxy");
+}
+
 TEST(Manifest, RemovalFromAForeignNamespaceNamesWhatControlMade) {
   const auto removed =
-      parse_objects(render_removal(values_with({"createNamespace=false"})).value(), "removal").value();
+      parse_objects(render_removal(values_with({"createNamespace=false"}), Removal::everything).value(),
+                    "removal")
+          .value();
   EXPECT_FALSE(find(removed, "Secret", "heddle-identity-issuer").is_null());
   EXPECT_FALSE(find(removed, "ConfigMap", "heddle-trust-anchors").is_null());
   EXPECT_FALSE(find(removed, "ConfigMap", choice_name).is_null());
