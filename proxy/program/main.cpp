@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle-proxy: the data plane of one node. It holds no privilege: every socket it uses in a pod comes from
 // the agent.
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -30,9 +32,25 @@ Result<Fd> take_signals() {
   return signals;
 }
 
+// The proxy's own folder. Whoever is not root may not make it beside the agent's and waits for the agent to.
+Result<> prepare_folder(const ProgramOptions& options, const Fd& signals) {
+  const std::string folder = options.run_dir + "/proxy";
+  auto made = make_owned_folder(folder, options.uid);
+  if (::geteuid() == 0) return made;
+  const auto usable = [&] { return ::access(folder.c_str(), W_OK | X_OK) == 0; };
+  if (usable()) return {};
+  spdlog::warn("cannot write to {} next=\"waiting for heddle-agent of the same --run-dir to make it\"",
+               folder);
+  while (!usable()) {
+    pollfd signal{signals.get(), POLLIN, 0};
+    if (::poll(&signal, 1, 200) > 0) return make_error(Errc::closed, "stopped while waiting for " + folder);
+  }
+  return {};
+}
+
 // What root is needed for, then nobody.
-Result<> become_unprivileged(const ProgramOptions& options) {
-  if (auto made = make_owned_folder(options.run_dir + "/proxy", options.uid); !made) return made;
+Result<> become_unprivileged(const ProgramOptions& options, const Fd& signals) {
+  if (auto prepared = prepare_folder(options, signals); !prepared) return prepared;
   if (auto dropped = drop_privileges(options.uid); !dropped) return dropped;
   if (!options.seccomp) {
     spdlog::warn("system calls are not restricted next=\"run without --seccomp false\"");
@@ -50,7 +68,7 @@ int run(ProgramOptions options) {
     return 1;
   };
   if (!signals) return fail(signals.error());
-  if (auto dropped = become_unprivileged(options); !dropped) return fail(dropped.error());
+  if (auto dropped = become_unprivileged(options, *signals); !dropped) return fail(dropped.error());
   return_memory_in_background();
   spdlog::info("starting version={} workers={} run_dir={} open_files={}", HEDDLE_VERSION, options.workers,
                options.run_dir, limit ? *limit : 0);
