@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // heddle-proxy: the data plane of one node. It holds no privilege: every socket it uses in a pod comes from
 // the agent.
+#include <fcntl.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/signalfd.h>
@@ -59,6 +60,14 @@ Result<> become_unprivileged(const ProgramOptions& options, const Fd& signals) {
   return restrict_system_calls();
 }
 
+// With everything closed: the next proxy has this one's ports and sockets.
+void wait_for_signal(const Fd& signals) {
+  spdlog::info("replaced: holding nothing, waiting to be stopped");
+  pollfd signal{signals.get(), POLLIN, 0};
+  while (::poll(&signal, 1, -1) < 0 && errno == EINTR) {
+  }
+}
+
 int run(ProgramOptions options) {
   ::signal(SIGPIPE, SIG_IGN);
   auto signals = take_signals();
@@ -72,9 +81,17 @@ int run(ProgramOptions options) {
   return_memory_in_background();
   spdlog::info("starting version={} workers={} run_dir={} open_files={}", HEDDLE_VERSION, options.workers,
                options.run_dir, limit ? *limit : 0);
-  NodeProxy proxy(std::move(options));
-  if (auto started = proxy.start(std::move(*signals)); !started) return fail(started.error());
-  proxy.run();
+  const bool stay = options.stay_when_replaced;
+  const Fd later(::fcntl(signals->get(), F_DUPFD_CLOEXEC, 0));
+  if (!later) return fail(make_errno(errno, "cannot duplicate a descriptor"));
+  bool stopped = false;
+  {
+    NodeProxy proxy(std::move(options));
+    if (auto started = proxy.start(std::move(*signals)); !started) return fail(started.error());
+    proxy.run();
+    stopped = proxy.stopped_by_signal();
+  }
+  if (stay && !stopped) wait_for_signal(later);
   return 0;
 }
 

@@ -175,6 +175,7 @@ std::size_t NodeProxy::run() {
 void NodeProxy::signalled() {
   signalfd_siginfo info{};
   if (::read(signals_.get(), &info, sizeof info) != sizeof info) return;
+  stopped_by_signal_ = true;
   if (drain_->begun()) {
     spdlog::warn("second signal, not waiting for connections signal={}", info.ssi_signo);
     return drained(0);

@@ -28,6 +28,8 @@ class NodeProxy final : private LinkObserver {
   Result<> start(Fd signals);
   // Until drained. The number of connections that had to be cut.
   std::size_t run();
+  // Whether a signal was among the reasons to drain; otherwise the agent has another proxy.
+  bool stopped_by_signal() const { return stopped_by_signal_; }
 
  private:
   struct WorkerThread {
@@ -71,6 +73,7 @@ class NodeProxy final : private LinkObserver {
   Fd signals_;
   SignalHandler signal_handler_;
   std::size_t connections_cut_ = 0;
+  bool stopped_by_signal_ = false;
 };
 
 }  // namespace heddle::proxy

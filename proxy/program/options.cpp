@@ -47,6 +47,9 @@ void add_flags(CLI::App& app, ProgramOptions& o, std::string& admin) {
   flag(app, "uid", o.uid, "User and group to become when started as root")->check(CLI::Range(1, 2147483647));
   flag(app, "seccomp", o.seccomp, "Restrict system calls (true, false)");
   duration(app, "shutdown-grace", o.settings.drain_grace, "How long connections may go on after SIGTERM");
+  flag(app, "stay-when-replaced", o.stay_when_replaced,
+       "Drained for a newer proxy, wait for SIGTERM instead of ending: who starts again what ends must not "
+       "bring this one back (true, false)");
   duration(app, "outbound-connect-timeout", o.settings.outbound_connect_timeout,
            "Of connections to endpoints");
   duration(app, "inbound-connect-timeout", o.settings.inbound_connect_timeout,

@@ -17,7 +17,8 @@ namespace heddle::proxy {
 struct ProgramOptions {
   LogOptions log{"proxy", "info", "plain"};
   std::string run_dir = "/run/heddle";
-  unsigned workers = 0;  // 0: one per core
+  bool stay_when_replaced = false;  // after the agent's drain: hold nothing, end on a signal only
+  unsigned workers = 0;             // 0: one per core
   std::string destination_address = "heddle-control.heddle.svc.cluster.local:8086";
   std::string trust_anchors = "/etc/heddle/trust-anchors.pem";
   std::string trust_domain = "cluster.local";
