@@ -9,8 +9,8 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <deque>
 #include <future>
+#include <map>
 #include <thread>
 #include <vector>
 
@@ -25,7 +25,7 @@ constexpr auto awaited = asio::as_tuple(asio::use_awaitable);
 // Servers and balancers end what is idle; a change sent on such a connection may or may not have been made.
 constexpr std::chrono::seconds longest_idle{1};
 
-struct Waiting {
+struct Question {
   Request request;
   Clock::time_point deadline;
   Caller::Done done;
@@ -41,9 +41,16 @@ struct Idle {
 struct Caller::Impl {
   Impl(Access given, const Timeouts& given_timeouts) : access(std::move(given)), timeouts(given_timeouts) {}
 
-  void take(Waiting asked);
+  struct Waiting {
+    Question question;
+    asio::steady_timer timer;  // until the deadline
+  };
+
+  void take(Question asked);
+  void expire(std::uint64_t number);
   asio::awaitable<void> serve();
-  asio::awaitable<Result<Answer>> ask(Client& client, Waiting& asked);
+  asio::awaitable<Result<Answer>> ask(Client& client, Question& asked);
+  Error late(const Request& request) const;
   std::unique_ptr<Client> client();
   void close_idle();
 
@@ -51,7 +58,6 @@ struct Caller::Impl {
   const Timeouts timeouts;
 
   // The thread's own.
-  std::deque<Waiting> waiting;
   std::vector<Idle> idle;
   std::size_t serving = 0;
 
@@ -59,17 +65,33 @@ struct Caller::Impl {
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
   asio::steady_timer idle_timer{context};
+  std::map<std::uint64_t, Waiting> waiting;  // in the order of their coming
+  std::uint64_t last_number = 0;
   std::thread thread;
 };
 
-void Caller::Impl::take(Waiting asked) {
+void Caller::Impl::take(Question asked) {
   if (waiting.size() >= most_waiting) {
     return asked.done(make_error(Errc::exhausted, "too many questions to the API server are waiting"));
   }
-  waiting.push_back(std::move(asked));
+  const std::uint64_t number = ++last_number;
+  asio::steady_timer timer(context, asked.deadline);
+  const auto placed = waiting.emplace(number, Waiting{std::move(asked), std::move(timer)}).first;
+  placed->second.timer.async_wait([this, number](const boost::system::error_code& error) {
+    if (!error) expire(number);
+  });
   if (serving >= most_connections) return;
   ++serving;
   asio::co_spawn(context, serve(), asio::detached);
+}
+
+// It may have been taken from the queue since.
+void Caller::Impl::expire(std::uint64_t number) {
+  const auto found = waiting.find(number);
+  if (found == waiting.end()) return;
+  const Question question = std::move(found->second.question);
+  waiting.erase(found);
+  question.done(late(question.request));
 }
 
 std::unique_ptr<Client> Caller::Impl::client() {
@@ -83,8 +105,9 @@ std::unique_ptr<Client> Caller::Impl::client() {
 asio::awaitable<void> Caller::Impl::serve() {
   auto connection = client();
   while (!waiting.empty()) {
-    Waiting asked = std::move(waiting.front());
-    waiting.pop_front();
+    const auto first = waiting.begin();
+    Question asked = std::move(first->second.question);
+    waiting.erase(first);
     auto answer = co_await ask(*connection, asked);
     asked.done(std::move(answer));
   }
@@ -100,17 +123,19 @@ void Caller::Impl::close_idle() {
   });
 }
 
-asio::awaitable<Result<Answer>> Caller::Impl::ask(Client& client, Waiting& asked) {
+asio::awaitable<Result<Answer>> Caller::Impl::ask(Client& client, Question& asked) {
   using namespace asio::experimental::awaitable_operators;
-  const std::string what = asked.request.method + " " + asked.request.target;
-  if (Clock::now() < asked.deadline) {
-    asio::steady_timer timer(context, asked.deadline);
-    auto first = co_await (client.call(std::move(asked.request)) || timer.async_wait(awaited));
-    if (first.index() == 0) co_return std::move(std::get<0>(first));
-    client.disconnect();
-  }
-  co_return make_error(Errc::timeout, "API server " + access.host + ":" + std::to_string(access.port) +
-                                          ": no answer in time to " + what);
+  if (Clock::now() >= asked.deadline) co_return late(asked.request);
+  asio::steady_timer timer(context, asked.deadline);
+  auto first = co_await (client.call(asked.request) || timer.async_wait(awaited));
+  if (first.index() == 0) co_return std::move(std::get<0>(first));
+  client.disconnect();
+  co_return late(asked.request);
+}
+
+Error Caller::Impl::late(const Request& request) const {
+  return make_error(Errc::timeout, "API server " + access.host + ":" + std::to_string(access.port) +
+                                       ": no answer in time to " + request.method + " " + request.target);
 }
 
 Caller::Caller(Access access, const Timeouts& timeouts)
@@ -127,16 +152,18 @@ Caller::~Caller() {
 void Caller::call(Request request, std::chrono::milliseconds deadline, Done done) {
   // Answers even if it is destroyed unasked: with the queue, or with a coroutine that the end cut short.
   struct Once {
+    explicit Once(Done given) : done(std::move(given)) {}
+    Once(const Once&) = delete;
+    Once& operator=(const Once&) = delete;
     Done done;
     ~Once() {
       if (done) done(make_error(Errc::closed, "stopping"));
     }
   };
-  auto once = std::make_shared<Once>();  // made in place: the end of a copy would answer
-  once->done = std::move(done);
-  Waiting asked{std::move(request), Clock::now() + deadline, [once](Result<Answer> answer) {
-                  if (auto tell = std::exchange(once->done, nullptr)) tell(std::move(answer));
-                }};
+  auto once = std::make_shared<Once>(std::move(done));
+  Question asked{std::move(request), Clock::now() + deadline, [once](Result<Answer> answer) {
+                   if (auto tell = std::exchange(once->done, nullptr)) tell(std::move(answer));
+                 }};
   once.reset();
   asio::post(impl_->context,
              [impl = impl_.get(), asked = std::move(asked)]() mutable { impl->take(std::move(asked)); });

@@ -2,6 +2,7 @@
 #include "control/source/kubernetes/client.h"
 
 #include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -60,9 +61,17 @@ struct Client::Connection {
 
   beast::tcp_stream& socket() { return beast::get_lowest_layer(stream); }
 
+  // The server has ended it, or said something unasked, which is its farewell (a TLS alert, a 408).
+  bool over() {
+    char byte = 0;
+    const auto got = ::recv(socket().socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK) || buffer.size() > 0;
+  }
+
   asio::ssl::context tls;
   beast::ssl_stream<beast::tcp_stream> stream;
   beast::flat_buffer buffer{header_limit + piece_size};
+  bool heard = false;  // a byte of the answer that is awaited
 };
 
 Client::Client(asio::io_context& context, const Access& access, const Timeouts& timeouts)
@@ -91,21 +100,31 @@ asio::awaitable<Result<Answer>> Client::watch(std::string target, const Sink& si
 
 asio::awaitable<Result<Answer>> Client::ask(Request asked, const Sink* sink,
                                             std::chrono::milliseconds silence) {
-  if (!connection_) {
-    const auto connected = co_await connect();
-    if (!connected) {
-      connection_.reset();
-      co_return connected.error();
-    }
-  }
-  const auto sent = co_await send(asked);
-  if (!sent) {
-    connection_.reset();
-    co_return sent.error();
-  }
-  auto answer = co_await receive(sink, silence);
+  if (connection_ && connection_->over()) connection_.reset();
+  const bool kept = connection_ != nullptr;
+  auto answer = co_await ask_once(asked, sink, silence);
+  if (answer) co_return answer;
+  const bool lost = kept && connection_ && !connection_->heard;
+  connection_.reset();
+  // Time-outs and cancellation end the question, not the connection alone.
+  const auto& code = answer.error().code;
+  const bool given_up = code == Errc::timeout || code == asio::error::operation_aborted;
+  if (!lost || given_up || asked.method != "GET") co_return answer;
+  answer = co_await ask_once(asked, sink, silence);
   if (!answer) connection_.reset();
   co_return answer;
+}
+
+asio::awaitable<Result<Answer>> Client::ask_once(const Request& asked, const Sink* sink,
+                                                 std::chrono::milliseconds silence) {
+  if (!connection_) {
+    const auto connected = co_await connect();
+    if (!connected) co_return connected.error();
+  }
+  connection_->heard = false;
+  const auto sent = co_await send(asked);
+  if (!sent) co_return sent.error();
+  co_return co_await receive(sink, silence);
 }
 
 asio::awaitable<Result<>> Client::connect() {
@@ -169,6 +188,7 @@ asio::awaitable<Result<Answer>> Client::receive(const Sink* sink, std::chrono::m
   c.socket().expires_after(timeouts_.answer);
   const auto [header_error, header_bytes] =
       co_await http::async_read_header(c.stream, c.buffer, parser, awaited);
+  c.heard = parser.got_some();
   if (header_error) co_return failed(header_error, "no answer");
   Answer answer;
   answer.status = parser.get().result_int();

@@ -51,8 +51,10 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Any status is an Answer. Errc::exhausted: a body beyond `body_limit`; Errc::protocol: not HTTP;
-  // anything else: the server cannot be reached, is not who it should be, or broke off.
+  // Any status is an Answer. A GET that an idle connection lost before a byte of its answer is sent once
+  // more, over a new one; a change is not, as it may have been made. Errc::exhausted: a body beyond
+  // `body_limit`; Errc::protocol: not HTTP; anything else: the server cannot be reached, is not who it should
+  // be, or broke off.
   boost::asio::awaitable<Result<Answer>> call(Request request);
   boost::asio::awaitable<Result<Answer>> get(std::string target);
   // GET of a watch: the whole body goes to `sink`, whose error is returned as it is.
@@ -67,6 +69,8 @@ class Client {
   struct Connection;
 
   boost::asio::awaitable<Result<>> connect();
+  boost::asio::awaitable<Result<Answer>> ask_once(const Request& asked, const Sink* sink,
+                                                  std::chrono::milliseconds silence);
   boost::asio::awaitable<Result<>> send(const Request& asked);
   boost::asio::awaitable<Result<Answer>> ask(Request asked, const Sink* sink,
                                              std::chrono::milliseconds silence);

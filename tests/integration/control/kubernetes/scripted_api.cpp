@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -97,6 +98,7 @@ struct ScriptedApi::Connection {
 };
 
 ScriptedApi::ScriptedApi(Authority& authority) {
+  ::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to connections that the client has ended
   Authority::Leaf leaf;
   leaf.names = {"kubernetes"};
   const auto pair = authority.issue(leaf);
@@ -159,6 +161,13 @@ void ScriptedApi::accept() {
   }
 }
 
+std::string ScriptedApi::Asked::field(const std::string& name) const {
+  const auto at = header.find("\r\n" + name + ": ");
+  if (at == std::string::npos) return {};
+  const auto begin = at + name.size() + 4;
+  return header.substr(begin, header.find("\r\n", begin) - begin);
+}
+
 void ScriptedApi::serve(Connection& connection) {
   connection.tls.reset(SSL_new(connection.context.get()));
   SSL_set_fd(connection.tls.get(), connection.fd);
@@ -167,72 +176,72 @@ void ScriptedApi::serve(Connection& connection) {
   bool alive = SSL_accept(connection.tls.get()) == 1;
   while (alive) {
     const auto end = input.find("\r\n\r\n");
-    if (end == std::string::npos) {
+    Asked asked;
+    if (end != std::string::npos) asked.header = input.substr(0, end + 2);
+    const std::size_t body = std::strtoull(asked.field("Content-Length").c_str(), nullptr, 10);
+    if (end == std::string::npos || input.size() < end + 4 + body) {
       const int got = SSL_read(connection.tls.get(), piece, sizeof piece);
       if (got <= 0) break;
       input.append(piece, static_cast<std::size_t>(got));
       continue;
     }
-    const std::string header = input.substr(0, end + 2);
-    input.erase(0, end + 4);
-    const auto space = header.find(' ');
-    Change asked{header.substr(0, space), header.substr(space + 1, header.find(' ', space + 1) - space - 1), ""};
-    const std::string length = "\r\nContent-Length: ";
-    if (const auto at = header.find(length); at != std::string::npos) {
-      const auto size = std::stoul(header.substr(at + length.size()));
-      int got = 1;
-      while (input.size() < size && got > 0) {
-        got = SSL_read(connection.tls.get(), piece, sizeof piece);
-        if (got > 0) input.append(piece, static_cast<std::size_t>(got));
-      }
-      asked.body = input.substr(0, size);
-      input.erase(0, size);
-    }
-    const std::string bearer = "\r\nAuthorization: Bearer ";
-    const auto at = header.find(bearer);
-    const std::string rest = at == std::string::npos ? "\r\n" : header.substr(at + bearer.size());
-    alive = answer(connection, asked, rest.substr(0, rest.find("\r\n")));
+    asked.body = input.substr(end + 4, body);
+    input.erase(0, end + 4 + body);
+    asked.method = asked.header.substr(0, asked.header.find(' '));
+    const auto begin = asked.method.size() + 1;
+    asked.target = asked.header.substr(begin, asked.header.find(' ', begin) - begin);
+    alive = answer(connection, asked);
   }
   const std::lock_guard lock(mutex_);
   connections_.erase(&connection);
   ::close(connection.fd);
 }
 
-bool ScriptedApi::answer(Connection& connection, const Change& asked, const std::string& token) {
-  const std::string& target = asked.target;
-  const auto mark = std::min(target.find('?'), target.size());
-  const std::string path = target.substr(0, mark);
-  const std::string query = mark < target.size() ? target.substr(mark + 1) : std::string();
-  Canned out{"200 OK", "", ""};
-  {
-    const std::lock_guard lock(mutex_);
-    targets_.push_back(target);
-    const bool change = asked.method != "GET";
-    if (change) changes_.push_back(asked);
-    changed_.notify_all();
-    bool canned = false;
-    for (auto& [part, answers] : canned_) {
-      if (target.find(part) == std::string::npos || answers.empty() || canned) continue;
-      out = answers.front();
-      answers.pop_front();
-      canned = true;
-    }
-    if (!canned && !token_.empty() && token != token_) {
-      out = {"401 Unauthorized", "", status_body(401, "Unauthorized")};
-    } else if (!canned && change) {
-      out = {"201 Created", "", asked.body};
-    } else if (!canned && path.starts_with("/apis") && !path.ends_with("endpointslices")) {
-      out.body = discovery(path, out.status);
-    } else if (!canned && !served(path)) {
-      out = {"404 Not Found", "", status_body(404, "the server could not find the requested resource")};
-    } else if (!canned && path.starts_with("/api/v1/namespaces/")) {
-      out.body = single(path, out.status);
-    } else if (!canned && query.find("watch=1") == std::string::npos) {
-      out.body = list(path, query, out.status);
-    }
+ScriptedApi::Canned ScriptedApi::answer_to(const Asked& asked) {
+  for (auto& [part, answers] : canned_) {
+    if (asked.target.find(part) == std::string::npos || answers.empty()) continue;
+    Canned out = answers.front();
+    answers.pop_front();
+    return out;
   }
+  const auto mark = std::min(asked.target.find('?'), asked.target.size());
+  const std::string path = asked.target.substr(0, mark);
+  const std::string query = mark < asked.target.size() ? asked.target.substr(mark + 1) : std::string();
+  if (!token_.empty() && asked.field("Authorization") != "Bearer " + token_) {
+    return {"401 Unauthorized", "", status_body(401, "Unauthorized")};
+  }
+  Canned out{"200 OK", "", ""};
+  if (asked.method != "GET") {
+    if (asked.method == "POST") out.status = "201 Created";
+    out.body = asked.body;
+  } else if (path.starts_with("/apis") && !path.ends_with("endpointslices")) {
+    out.body = discovery(path, out.status);
+  } else if (!served(path)) {
+    out = {"404 Not Found", "", status_body(404, "the server could not find the requested resource")};
+  } else if (path.starts_with("/api/v1/namespaces/")) {
+    out.body = single(path, out.status);
+  } else if (query.find("watch=1") == std::string::npos) {
+    out.body = list(path, query, out.status);
+  }
+  return out;
+}
+
+bool ScriptedApi::answer(Connection& connection, const Asked& asked) {
+  Canned out;
+  {
+    std::unique_lock lock(mutex_);
+    asked_.push_back(asked);
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !holding_answers_ || stopping_; });
+    out = answer_to(asked);
+  }
+  if (out.status.empty()) return false;
+  const auto mark = std::min(asked.target.find('?'), asked.target.size());
+  const std::string query = asked.target.substr(mark);
   const bool watching = query.find("watch=1") != std::string::npos;
-  if (watching && out.status == "200 OK" && out.body.empty()) return watch(connection, path, query);
+  if (watching && out.status == "200 OK" && out.body.empty()) {
+    return watch(connection, asked.target.substr(0, mark), query.substr(1));
+  }
   return connection.send("HTTP/1.1 " + out.status + "\r\nContent-Type: application/json\r\n" + out.headers +
                          "Content-Length: " + std::to_string(out.body.size()) + "\r\n\r\n" + out.body);
 }
@@ -405,6 +414,17 @@ void ScriptedApi::send_to_watches(const std::string& path, const std::string& by
   changed_.notify_all();
 }
 
+void ScriptedApi::hold_answers(bool hold) {
+  const std::lock_guard lock(mutex_);
+  holding_answers_ = hold;
+  changed_.notify_all();
+}
+
+void ScriptedApi::cut_connections() {
+  const std::lock_guard lock(mutex_);
+  for (Connection* connection : connections_) ::shutdown(connection->fd, SHUT_RDWR);
+}
+
 void ScriptedApi::answer_next(const std::string& part, Canned canned) {
   const std::lock_guard lock(mutex_);
   canned_[part].push_back(std::move(canned));
@@ -435,20 +455,23 @@ std::size_t ScriptedApi::requests(const std::string& part) const {
 }
 
 std::vector<std::string> ScriptedApi::targets(const std::string& part) const {
-  const std::lock_guard lock(mutex_);
   std::vector<std::string> out;
-  for (const std::string& target : targets_) {
-    if (target.find(part) != std::string::npos) out.push_back(target);
+  for (const Asked& each : asked(part)) out.push_back(each.target);
+  return out;
+}
+
+std::vector<ScriptedApi::Asked> ScriptedApi::asked(const std::string& part) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Asked> out;
+  for (const Asked& each : asked_) {
+    if (each.target.find(part) != std::string::npos) out.push_back(each);
   }
   return out;
 }
 
-std::vector<ScriptedApi::Change> ScriptedApi::changes(const std::string& part) const {
-  const std::lock_guard lock(mutex_);
-  std::vector<Change> out;
-  for (const Change& change : changes_) {
-    if (change.target.find(part) != std::string::npos) out.push_back(change);
-  }
+std::vector<ScriptedApi::Asked> ScriptedApi::changes(const std::string& part) const {
+  auto out = asked(part);
+  std::erase_if(out, [](const Asked& one) { return one.method == "GET"; });
   return out;
 }
 

@@ -51,9 +51,12 @@ class ScriptedApi {
   void end_watches(bool cleanly);
   void hold_watches(bool hold);  // nothing is written to them
   void send_to_watches(const std::string& path, const std::string& bytes);
+  // Requests are taken, and answered only when this ends; watches are not concerned.
+  void hold_answers(bool hold);
+  void cut_connections();  // those there are, without a word
   // The next request whose target contains `part` gets this, once.
   struct Canned {
-    std::string status;  // "429 Too Many Requests"
+    std::string status;  // "429 Too Many Requests"; empty: the connection is cut instead
     std::string headers;
     std::string body;
   };
@@ -66,15 +69,18 @@ class ScriptedApi {
   // Requests so far whose target contains `part`.
   std::size_t requests(const std::string& part) const;
   std::vector<std::string> targets(const std::string& part) const;
-  std::size_t open_watches(const std::string& path) const;
-  // A request that changes something is answered 201 with its own body, unless answer_next() says otherwise.
-  struct Change {
+  struct Asked {
     std::string method;
     std::string target;
+    std::string header;  // all of it, in lines that end with CRLF
     std::string body;
+
+    std::string field(const std::string& name) const;  // empty: not there
   };
-  // Of those so far whose target contains `part`.
-  std::vector<Change> changes(const std::string& part) const;
+  std::vector<Asked> asked(const std::string& part) const;
+  // Those of them that change something: answered 201 with their own body, unless answer_next() says otherwise.
+  std::vector<Asked> changes(const std::string& part) const;
+  std::size_t open_watches(const std::string& path) const;
 
  private:
   struct Connection;
@@ -86,10 +92,11 @@ class ScriptedApi {
 
   void accept();
   void serve(Connection& connection);
-  bool answer(Connection& connection, const Change& asked, const std::string& token);
-  std::string single(const std::string& path, std::string& status) const;
+  bool answer(Connection& connection, const Asked& asked);
+  Canned answer_to(const Asked& asked);
   bool watch(Connection& connection, const std::string& path, const std::string& query);
   std::string list(const std::string& path, const std::string& query, std::string& status);
+  std::string single(const std::string& path, std::string& status) const;
   std::string discovery(const std::string& path, std::string& status) const;
   bool served(const std::string& path) const;
 
@@ -113,13 +120,13 @@ class ScriptedApi {
   std::uint64_t endings_ = 0;  // times watches were ended
   bool end_cleanly_ = true;
   bool holding_ = false;
+  bool holding_answers_ = false;
   std::size_t page_limit_ = 1000;
   std::set<std::string> slice_versions_{"v1"};
   std::map<std::string, std::map<std::string, std::string>> objects_;  // path, name
   std::deque<Event> events_;
   std::map<std::string, std::deque<Canned>> canned_;
-  std::vector<std::string> targets_;
-  std::vector<Change> changes_;
+  std::vector<Asked> asked_;
   std::map<std::string, std::size_t> watches_;
 };
 

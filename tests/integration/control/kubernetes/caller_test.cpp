@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// Single questions to an API server that follows a script, over real TLS sockets.
+#include "control/source/kubernetes/caller.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <optional>
+
+#include "scripted_api.h"
+
+namespace heddle::source::kubernetes {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using test::ScriptedApi;
+using ::testing::HasSubstr;
+
+constexpr const char* reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
+constexpr milliseconds long_enough = seconds(60);
+
+class KubernetesCaller : public ::testing::Test {
+ protected:
+  KubernetesCaller() {
+    Access access;
+    access.host = "127.0.0.1";
+    access.port = api_.port();
+    access.server_name = "kubernetes";
+    access.authority.text = authority_.root_pem();
+    caller_.emplace(access);
+  }
+  ~KubernetesCaller() override { api_.hold_answers(false); }
+
+  static Request get(const std::string& target = "/api/v1/pods?limit=1") {
+    Request request;
+    request.target = target;
+    return request;
+  }
+  static Request post(const std::string& body) {
+    return {"POST", reviews, body, "application/json"};
+  }
+  template <class F>
+  static bool becomes(F condition) {
+    const auto deadline = std::chrono::steady_clock::now() + seconds(20);
+    while (std::chrono::steady_clock::now() < deadline) {
+      if (condition()) return true;
+      std::this_thread::yield();
+    }
+    return false;
+  }
+  // What `done` was told, by kind.
+  struct Tally {
+    std::atomic<std::size_t> answers{0};
+    std::atomic<std::size_t> closed{0};
+    std::atomic<std::size_t> exhausted{0};
+    std::atomic<std::size_t> late{0};
+    std::atomic<std::size_t> others{0};
+  };
+  void ask(Tally& tally, milliseconds deadline = long_enough) {
+    caller_->call(get(), deadline, [&tally](const Result<Answer>& answer) {
+      if (answer) {
+        ++tally.answers;
+      } else if (answer.error().code == Errc::closed) {
+        ++tally.closed;
+      } else if (answer.error().code == Errc::exhausted) {
+        ++tally.exhausted;
+      } else if (answer.error().code == Errc::timeout) {
+        ++tally.late;
+      } else {
+        ++tally.others;
+      }
+    });
+  }
+
+  test::Authority authority_;
+  ScriptedApi api_{authority_};
+  std::optional<Caller> caller_;
+};
+
+TEST_F(KubernetesCaller, SendsABodyWithItsTypeAndGivesTheAnswer) {
+  const auto made = caller_->call(post(R"({"spec":{"token":"t"}})"), long_enough);
+  ASSERT_TRUE(made) << made.error().message();
+  EXPECT_EQ(made->status, 201);
+  EXPECT_EQ(made->body, R"({"spec":{"token":"t"}})");
+  const auto patched = caller_->call(
+      {"PATCH", "/api/v1/nodes/n", R"({"spec":{"taints":[]}})", "application/merge-patch+json"}, long_enough);
+  ASSERT_TRUE(patched) << patched.error().message();
+  const auto asked = api_.asked("/");
+  ASSERT_EQ(asked.size(), 2U);
+  EXPECT_EQ(asked[0].method, "POST");
+  EXPECT_EQ(asked[0].field("Content-Type"), "application/json");
+  EXPECT_EQ(asked[0].body, R"({"spec":{"token":"t"}})");
+  EXPECT_EQ(asked[1].method, "PATCH");
+  EXPECT_EQ(asked[1].field("Content-Type"), "application/merge-patch+json");
+  EXPECT_EQ(api_.accepted(), 1U) << "one after the other they share a connection";
+}
+
+TEST_F(KubernetesCaller, SendsAChangeWithoutABody) {
+  Request request;
+  request.method = "DELETE";
+  request.target = "/api/v1/namespaces/shop/pods/a";
+  const auto answer = caller_->call(request, long_enough);
+  ASSERT_TRUE(answer) << answer.error().message();
+  EXPECT_EQ(answer->status, 200);
+  EXPECT_EQ(api_.asked("/pods/a").at(0).method, "DELETE");
+  EXPECT_EQ(api_.asked("/pods/a").at(0).field("Content-Type"), "");
+}
+
+TEST_F(KubernetesCaller, GivesRefusalsAsAnswers) {
+  const auto refuse = [&](const std::string& status, const std::string& headers) {
+    api_.answer_next(reviews, {status, headers, R"({"kind":"Status","message":"no"})"});
+    auto answer = caller_->call(post("{}"), long_enough);
+    EXPECT_TRUE(answer) << answer.error().message();
+    return answer ? *answer : Answer{};
+  };
+  EXPECT_EQ(refuse("409 Conflict", "").status, 409);
+  EXPECT_EQ(refuse("422 Unprocessable Entity", "").body, R"({"kind":"Status","message":"no"})");
+  const Answer busy = refuse("429 Too Many Requests", "Retry-After: 7\r\n");
+  EXPECT_EQ(busy.status, 429);
+  EXPECT_EQ(busy.retry_after, seconds(7));
+  EXPECT_EQ(api_.accepted(), 1U);
+}
+
+TEST_F(KubernetesCaller, GivesUpAtTheDeadlineAndGoesOnWithTheNext) {
+  api_.hold_answers(true);
+  const auto late = caller_->call(get(), milliseconds(50));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Errc::timeout);
+  EXPECT_THAT(late.error().message(), HasSubstr("GET /api/v1/pods"));
+  api_.hold_answers(false);
+  const auto next = caller_->call(get(), long_enough);
+  ASSERT_TRUE(next) << next.error().message();
+  EXPECT_EQ(next->status, 200) << "the late answer is not taken for this one's";
+}
+
+TEST_F(KubernetesCaller, KeepsADeadlineThatPassesInTheQueue) {
+  api_.hold_answers(true);
+  Tally slow;
+  for (std::size_t i = 0; i < Caller::most_connections; ++i) ask(slow);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  const auto late = caller_->call(get(), milliseconds(50));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, Errc::timeout);
+  EXPECT_EQ(slow.answers, 0U) << "the ones before it are still waited for";
+  api_.hold_answers(false);
+  EXPECT_TRUE(becomes([&] { return slow.answers == Caller::most_connections; }));
+  EXPECT_EQ(api_.requests("/pods"), Caller::most_connections) << "what nobody waits for is not asked";
+}
+
+TEST_F(KubernetesCaller, AsksOverFourConnectionsAtMost) {
+  api_.hold_answers(true);
+  Tally tally;
+  for (int i = 0; i < 40; ++i) ask(tally);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  api_.hold_answers(false);
+  EXPECT_TRUE(becomes([&] { return tally.answers == 40; }));
+  EXPECT_EQ(api_.accepted(), Caller::most_connections);
+}
+
+TEST_F(KubernetesCaller, RefusesWhatTheQueueDoesNotTake) {
+  api_.hold_answers(true);
+  Tally tally;
+  for (std::size_t i = 0; i < Caller::most_connections; ++i) ask(tally);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  for (std::size_t i = 0; i < Caller::most_waiting + 3; ++i) ask(tally);
+  EXPECT_TRUE(becomes([&] { return tally.exhausted == 3; }));
+  api_.hold_answers(false);
+  EXPECT_TRUE(becomes([&] { return tally.answers == Caller::most_connections + Caller::most_waiting; }));
+  EXPECT_EQ(tally.exhausted, 3U);
+}
+
+TEST_F(KubernetesCaller, AnswersWhatIsOutstandingWhenItEnds) {
+  api_.hold_answers(true);
+  Tally tally;
+  for (int i = 0; i < 20; ++i) ask(tally);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  caller_.reset();
+  EXPECT_EQ(tally.closed, 20U);
+}
+
+TEST_F(KubernetesCaller, ConnectsAnewWhenTheServerEndedAnIdleConnection) {
+  ASSERT_TRUE(caller_->call(get(), long_enough));
+  api_.cut_connections();
+  const auto made = caller_->call(post("{}"), long_enough);
+  ASSERT_TRUE(made) << "nothing had been sent: " << made.error().message();
+  EXPECT_EQ(api_.requests(reviews), 1U);
+  EXPECT_EQ(api_.accepted(), 2U);
+}
+
+TEST_F(KubernetesCaller, AsksOnceMoreForWhatAnIdleConnectionLost) {
+  ASSERT_TRUE(caller_->call(get(), long_enough));
+  api_.answer_next("/nodes", {"", "", ""});
+  const auto again = caller_->call(get("/api/v1/nodes?limit=1"), long_enough);
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(again->status, 200);
+  EXPECT_EQ(api_.requests("/nodes"), 2U);
+  // A new connection that is lost is no accident of idleness.
+  api_.cut_connections();
+  api_.answer_next("/services", {"", "", ""});
+  EXPECT_FALSE(caller_->call(get("/api/v1/services?limit=1"), long_enough));
+  EXPECT_EQ(api_.requests("/services"), 1U);
+}
+
+TEST_F(KubernetesCaller, NeverRepeatsAChange) {
+  ASSERT_TRUE(caller_->call(get(), long_enough));
+  api_.answer_next(reviews, {"", "", ""});
+  const auto made = caller_->call(post("{}"), long_enough);
+  EXPECT_FALSE(made);
+  EXPECT_EQ(api_.requests(reviews), 1U);
+}
+
+TEST_F(KubernetesCaller, SaysThatTheServerIsAwayAndComesBackWithIt) {
+  api_.stop();
+  const auto away = caller_->call(get(), long_enough);
+  ASSERT_FALSE(away);
+  EXPECT_THAT(away.error().message(), HasSubstr("cannot connect"));
+  api_.start();
+  EXPECT_TRUE(caller_->call(get(), long_enough));
+}
+
+}  // namespace
+}  // namespace heddle::source::kubernetes
