@@ -13,6 +13,7 @@
 #include <boost/beast/ssl.hpp>
 #include <charconv>
 
+#include "control/source/kubernetes/gunzip.h"
 #include "control/source/kubernetes/tls.h"
 
 namespace heddle::source::kubernetes {
@@ -164,6 +165,7 @@ asio::awaitable<Result<>> Client::send(const Request& asked) {
   request.set(http::field::host, access_.port == 443 ? host : host + ":" + std::to_string(access_.port));
   request.set(http::field::user_agent, "heddle");
   request.set(http::field::accept, "application/json");
+  request.set(http::field::accept_encoding, "gzip");
   if (!asked.body.empty()) {
     request.set(http::field::content_type, asked.content_type);
     request.body() = asked.body;
@@ -194,11 +196,25 @@ asio::awaitable<Result<Answer>> Client::receive(const Sink* sink, std::chrono::m
   answer.status = parser.get().result_int();
   const auto retry_after = parser.get()[http::field::retry_after];
   answer.retry_after = retry_after_of({retry_after.data(), retry_after.size()});
+  const auto encoding = parser.get()[http::field::content_encoding];
+  std::optional<Gunzip> gunzip;
+  if (encoding == "gzip") gunzip.emplace();
+  if (!encoding.empty() && !gunzip && encoding != "identity") {
+    co_return make_error(Errc::protocol, "an answer is encoded as nobody asked: " + std::string(encoding));
+  }
   const bool streaming = sink != nullptr && answer.status == 200;
   const std::size_t limit = answer.status / 100 == 2 ? body_limit : complaint_limit;
   if (streaming) {
     if (auto taken = (*sink)({}); !taken) co_return taken.error();
   }
+  const Sink keep = [&answer, limit](std::string_view got) -> Result<> {
+    if (answer.body.size() + got.size() > limit) {
+      return make_error(Errc::exhausted, "an answer is larger than " + std::to_string(limit) + " bytes");
+    }
+    answer.body += got;
+    return {};
+  };
+  const Sink& decoded = streaming ? *sink : keep;
   const auto piece = std::make_unique<std::array<char, piece_size>>();
   while (!parser.is_done()) {
     parser.get().body().data = piece->data();
@@ -207,15 +223,11 @@ asio::awaitable<Result<Answer>> Client::receive(const Sink* sink, std::chrono::m
     const auto [error, bytes] = co_await http::async_read_some(c.stream, c.buffer, parser, awaited);
     if (error && error != http::error::need_buffer) co_return failed(error, "an answer broke off");
     const std::string_view got(piece->data(), piece->size() - parser.get().body().size);
-    if (streaming) {
-      if (auto taken = (*sink)(got); !got.empty() && !taken) co_return taken.error();
-      continue;
-    }
-    if (answer.body.size() + got.size() > limit) {
-      co_return make_error(Errc::exhausted, "an answer is larger than " + std::to_string(limit) + " bytes");
-    }
-    answer.body += got;
+    if (got.empty()) continue;
+    const auto taken = gunzip ? gunzip->feed(got, decoded) : decoded(got);
+    if (!taken) co_return taken.error();
   }
+  if (gunzip && !gunzip->complete()) co_return make_error(Errc::protocol, "a gzip answer ends too early");
   if (!parser.keep_alive()) connection_.reset();
   co_return answer;
 }

@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <zlib.h>
 
 #include <atomic>
 #include <optional>
@@ -38,9 +39,7 @@ class KubernetesCaller : public ::testing::Test {
     request.target = target;
     return request;
   }
-  static Request post(const std::string& body) {
-    return {"POST", reviews, body, "application/json"};
-  }
+  static Request post(const std::string& body) { return {"POST", reviews, body, "application/json"}; }
   template <class F>
   static bool becomes(F condition) {
     const auto deadline = std::chrono::steady_clock::now() + seconds(20);
@@ -218,6 +217,62 @@ TEST_F(KubernetesCaller, SaysThatTheServerIsAwayAndComesBackWithIt) {
   EXPECT_THAT(away.error().message(), HasSubstr("cannot connect"));
   api_.start();
   EXPECT_TRUE(caller_->call(get(), long_enough));
+}
+
+std::string gzipped(const std::string& text) {
+  z_stream z{};
+  if (deflateInit2(&z, Z_BEST_SPEED, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) != Z_OK) return {};
+  std::string out(deflateBound(&z, text.size()), '\0');
+  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  z.avail_in = static_cast<uInt>(text.size());
+  z.next_out = reinterpret_cast<Bytef*>(out.data());
+  z.avail_out = static_cast<uInt>(out.size());
+  if (deflate(&z, Z_FINISH) != Z_STREAM_END) out.clear();
+  out.resize(z.total_out);
+  deflateEnd(&z);
+  return out;
+}
+
+TEST_F(KubernetesCaller, DecodesWhatIsCompressed) {
+  std::string text;
+  while (text.size() < 300'000) text += std::to_string(text.size()) + ",";
+  for (const std::string& body :
+       {text, std::string(32 * 1024, 'x'), std::string(64 * 1024, 'x'), std::string()}) {
+    api_.answer_next("/pods", {"200 OK", "Content-Encoding: gzip\r\n", gzipped(body)});
+    const auto answer = caller_->call(get(), long_enough);
+    ASSERT_TRUE(answer) << answer.error().message();
+    EXPECT_EQ(answer->body.size(), body.size());
+    EXPECT_TRUE(answer->body == body);
+  }
+  EXPECT_EQ(api_.asked("/pods").at(0).field("Accept-Encoding"), "gzip");
+}
+
+TEST_F(KubernetesCaller, RefusesWhatIsNotTheGzipThatItSaysItIs) {
+  const std::string good = gzipped("{}");
+  std::string wrong_sum = good;
+  wrong_sum[wrong_sum.size() - 8] = static_cast<char>(wrong_sum[wrong_sum.size() - 8] + 1);
+  for (const std::string& body :
+       {std::string("{}"), good.substr(0, good.size() - 1), good + "x", wrong_sum}) {
+    api_.answer_next("/pods", {"200 OK", "Content-Encoding: gzip\r\n", body});
+    const auto answer = caller_->call(get(), long_enough);
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().code, Errc::protocol) << answer.error().message();
+  }
+  api_.answer_next("/pods", {"200 OK", "Content-Encoding: br\r\n", "{}"});
+  EXPECT_EQ(caller_->call(get(), long_enough).error().code, Errc::protocol);
+}
+
+TEST_F(KubernetesCaller, StopsDecodingAtTheLimit) {
+  api_.answer_next("/pods",
+                   {"200 OK", "Content-Encoding: gzip\r\n", gzipped(std::string(Client::body_limit, 'x'))});
+  const auto most = caller_->call(get(), long_enough);
+  ASSERT_TRUE(most) << most.error().message();
+  EXPECT_EQ(most->body.size(), Client::body_limit);
+  api_.answer_next(
+      "/pods", {"200 OK", "Content-Encoding: gzip\r\n", gzipped(std::string(Client::body_limit + 1, 'x'))});
+  const auto more = caller_->call(get(), long_enough);
+  ASSERT_FALSE(more);
+  EXPECT_EQ(more.error().code, Errc::exhausted);
 }
 
 }  // namespace
