@@ -53,6 +53,7 @@ ListWatch::Step ListWatch::next() {
 }
 
 bool ListWatch::on_page(const std::string& resource_version, const std::string& continue_token) {
+  outage_.reset();
   if (!continue_token.empty()) {
     continue_ = continue_token;
     return false;
@@ -81,7 +82,9 @@ void ListWatch::on_status(int status, std::optional<std::chrono::seconds> retry_
 }
 
 void ListWatch::on_lost() {
-  back_off();
+  if (fruitful_) backoff_.reset();
+  fruitful_ = false;
+  wait_ = outage_.next();
 }
 
 void ListWatch::on_page_too_large() {
@@ -96,6 +99,7 @@ void ListWatch::on_nonsense() {
 void ListWatch::on_event(const std::string& resource_version) {
   if (!resource_version.empty()) resource_version_ = resource_version;
   fruitful_ = true;
+  outage_.reset();
 }
 
 void ListWatch::on_error_event() {
@@ -116,6 +120,7 @@ void ListWatch::list_again() {
 void ListWatch::back_off(std::chrono::milliseconds at_least) {
   if (fruitful_) backoff_.reset();
   fruitful_ = false;
+  outage_.reset();  // there was an answer
   wait_ = std::max(at_least, backoff_.next());
 }
 

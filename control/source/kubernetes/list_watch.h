@@ -21,7 +21,11 @@ class ListWatch {
     int page = 500;  // objects per page
     // The server ends a watch after this many seconds, to twice of it, chosen at random.
     std::chrono::seconds watch_for{300};
+    // Between questions that the server answers other than hoped for.
     Backoff::Policy backoff{std::chrono::milliseconds(100), std::chrono::seconds(10), 0.5};
+    // Between attempts to reach a server that is not there: they cost it nothing, and what it publishes when it is
+    // back is to be known soon. Where very many clients share a server, longer.
+    Backoff::Policy outage{std::chrono::milliseconds(100), std::chrono::milliseconds(500), 0.5};
   };
 
   struct Step {
@@ -37,6 +41,7 @@ class ListWatch {
       : path_(std::move(path)),
         policy_(policy),
         backoff_(policy.backoff, seed * 0x9e3779b97f4a7c15U),
+        outage_(policy.outage, seed * 0x9e3779b97f4a7c15U),
         random_(seed * 0x9e3779b97f4a7c15U | 1) {}
 
   Step next();
@@ -71,6 +76,7 @@ class ListWatch {
   std::string path_;
   Policy policy_;
   Backoff backoff_;
+  Backoff outage_;
   std::uint64_t random_;
   std::chrono::milliseconds wait_{0};
   bool watching_ = false;

@@ -109,13 +109,35 @@ TEST_F(ListWatchTest, KeepsThePlaceWhenTheConnectionIsLost) {
   EXPECT_THAT(step.target, HasSubstr("resourceVersion=100&"));
 }
 
-TEST_F(ListWatchTest, WaitsLongerWithEveryFailureInARow) {
+TEST_F(ListWatchTest, WaitsLongerWithEveryRefusalInARow) {
   machine_.next();
   for (int n = 1; n <= 8; ++n) {
-    machine_.on_lost();
+    machine_.on_status(503, std::nullopt);
     expect_wait(n);
   }
   EXPECT_TRUE(machine_.on_page("100", ""));
+  machine_.next();
+  machine_.on_status(503, std::nullopt);
+  expect_wait(1);
+}
+
+TEST_F(ListWatchTest, AsksAServerThatIsGoneAgainSoonHoweverLongItHasBeen) {
+  sync();
+  machine_.next();
+  machine_.on_lost();
+  expect_wait(1);
+  for (int n = 0; n < 1000; ++n) machine_.on_lost();
+  EXPECT_LE(machine_.next().wait, milliseconds(750));
+}
+
+TEST_F(ListWatchTest, DoesNotMakeAnOutageLongerByWaitingAfterTheFirstAnswer) {
+  sync();
+  machine_.next();
+  for (int n = 0; n < 1000; ++n) machine_.on_lost();
+  machine_.next();
+  machine_.on_status(410, std::nullopt);  // the history was compacted meanwhile
+  expect_wait(1);
+  EXPECT_TRUE(machine_.on_page("900", ""));
   machine_.next();
   machine_.on_lost();
   expect_wait(1);
