@@ -97,7 +97,7 @@ def print_outcomes(outcomes, strict, seconds):
     failed = any(outcome.status == FAILED for outcome in outcomes)
     skipped = any(outcome.status == SKIPPED for outcome in outcomes)
     if strict and skipped:
-        print("\nWith --all a skipped test is a failure.")
+        print("\nWith --all and --cluster a skipped test is a failure.")
     failed = failed or (strict and skipped) or not outcomes
     print(f"\n{'FAILED' if failed else 'All passed'} in {seconds / 60:.1f} minutes")
     return 1 if failed else 0

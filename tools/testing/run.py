@@ -15,12 +15,13 @@ import steps
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 QUICK = {"debug": steps.debug}
 ALL = {"format": steps.formatting, **QUICK, "headers": steps.headers, "tidy": steps.tidy, "packages": steps.packages,
-       "asan": steps.asan, "tsan": steps.tsan, "fuzz": steps.fuzz}
+       "cluster": steps.cluster, "asan": steps.asan, "tsan": steps.tsan, "fuzz": steps.fuzz}
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="tools/test", allow_abbrev=False)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--filter", default="")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--junit", default="")
@@ -64,6 +65,8 @@ def run_steps(settings, chosen):
 def main():
     arguments = parse_arguments()
     chosen = dict(ALL if arguments.all else QUICK)
+    if arguments.cluster and not arguments.all:
+        chosen = {"cluster": steps.cluster}
     if arguments.steps:
         chosen = {name: ALL[name] for name in arguments.steps.split(",")}
     logs = os.path.join(ROOT, "build", "test-logs")
@@ -78,7 +81,9 @@ def main():
     outcomes = run_steps(settings, chosen)
     if arguments.junit:
         results.write_junit(arguments.junit, outcomes)
-    return results.print_outcomes(outcomes, arguments.all, time.monotonic() - started)
+    if chosen == QUICK and not arguments.filter:
+        print("\nNot asked for: the tests on a real Kubernetes (tools/test --cluster); everything is tools/test --all")
+    return results.print_outcomes(outcomes, arguments.all or arguments.cluster, time.monotonic() - started)
 
 
 if __name__ == "__main__":

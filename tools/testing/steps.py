@@ -108,13 +108,14 @@ def target_names(settings, preset, tests):
     return sorted(known & set(tests))
 
 
-def run_ctest(settings, preset, tests, environment=None, prefix=()):
-    """Runs exactly these tests of a built tree."""
+def run_ctest(settings, preset, tests, environment=None, prefix=(), step=""):
+    """Runs exactly these tests of a built tree; `step` is what they count as, if not as the preset."""
     if not tests:
         return []
+    step = step or preset
     folder = settings.folder(preset)
-    cases = tempfile.mkdtemp(prefix=f"{preset}-cases-", dir=settings.logs)
-    junit = os.path.join(settings.logs, f"{preset}-ctest.xml")
+    cases = tempfile.mkdtemp(prefix=f"{step}-cases-", dir=settings.logs)
+    junit = os.path.join(settings.logs, f"{step}-ctest.xml")
     exact = "^(" + "|".join(re.escape(name) for name in tests) + ")$"
     command = isolated(settings.scratch, settings.root, folder,
                        [*prefix, "ctest", "--test-dir", folder, "-R", exact, "-j", str(settings.jobs), "--output-junit", junit,
@@ -122,13 +123,13 @@ def run_ctest(settings, preset, tests, environment=None, prefix=()):
     variables = {"GTEST_OUTPUT": f"xml:{cases}/", "CTEST_OUTPUT_ON_FAILURE": "1", **(environment or {})}
     if settings.everything:
         variables["HEDDLE_TEST_ALL"] = "1"
-    run(command, settings.log(f"{preset}-ctest"), cwd=settings.root, environment=variables,
+    run(command, settings.log(f"{step}-ctest"), cwd=settings.root, environment=variables,
         echo=lambda line: bool(re.match(r"\s*\d+/\d+ Test|.*(Failure|\[  FAILED  \])", line)))
     if not os.path.exists(junit):
-        return [Outcome(preset, "ctest", FAILED, 0, f"ctest wrote no results, see {settings.log(f'{preset}-ctest')}")]
-    outcomes = read_ctest(preset, junit)
+        return [Outcome(step, "ctest", FAILED, 0, f"ctest wrote no results, see {settings.log(f'{step}-ctest')}")]
+    outcomes = read_ctest(step, junit)
     print_failures(outcomes)
-    return outcomes + read_skipped_cases(preset, cases)
+    return outcomes + read_skipped_cases(step, cases)
 
 
 def tree_step(settings, preset, choose, environment=None, prefix=(), whole=False):
@@ -151,7 +152,32 @@ def tree_step(settings, preset, choose, environment=None, prefix=(), whole=False
 
 
 def debug(settings):
-    return tree_step(settings, "debug", lambda name, labels: "fuzz" not in labels, whole=True)
+    return tree_step(settings, "debug", lambda name, labels: not {"fuzz", "cluster"} & set(labels), whole=True)
+
+
+def cluster(settings):
+    """heddle's programs in a real Kubernetes. That is built outside of the tests' namespaces, as its source package has
+    to be fetched; where it cannot be had the step fails, it is never skipped."""
+    outcomes = [timed("cluster", "configure", lambda: configure(settings, "debug"))]
+    tests = [name for name, labels in tests_of(settings, "debug").items() if "cluster" in labels]
+    if outcomes[0].status == FAILED or (settings.filter and not tests):
+        return outcomes
+    say("cluster: building Kubernetes from Debian's source package (some minutes the first time)")
+    outcomes.append(timed("cluster", "kubernetes", lambda: build_kubernetes(settings)))
+    outcomes.append(timed("cluster", "build", lambda: build(settings, "debug", PROGRAMS)))
+    if any(outcome.status == FAILED for outcome in outcomes):
+        return outcomes
+    say(f"cluster: {len(tests)} tests")
+    return outcomes + run_ctest(settings, "debug", tests, step="cluster")
+
+
+def build_kubernetes(settings):
+    log = settings.log("cluster-kubernetes")
+    command = [os.path.join(settings.root, "tests/cluster/kubernetes/build")]
+    status = run(command, log, cwd=settings.root, echo=lambda line: line.startswith("kubernetes: "))
+    if status != 0:
+        tail(log)
+    return status == 0, f"Kubernetes could not be built, see {log}"
 
 
 def asan(settings):
