@@ -9,6 +9,7 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
+FORGOTTEN = 600  # seconds after which an empty cgroup of a cluster is nobody's
 
 # Process 1: an empty /run, a loopback, and somebody to reap orphans.
 MACHINE = ('mount -t tmpfs -o mode=755 tmpfs /run && mkdir -p /run/netns /run/lock && ip link set lo up && touch "$1" && '
@@ -124,6 +125,7 @@ def make_cgroups(name):
     """Returns [(folder, version)]."""
     made = []
     for parent, version in cgroup_parents():
+        remove_forgotten(parent)
         folder = os.path.join(parent, name)
         os.makedirs(folder, exist_ok=True)
         if parent.startswith("/sys/fs/cgroup/cpuset"):
@@ -135,17 +137,33 @@ def make_cgroups(name):
     return made
 
 
+def remove_forgotten(parent):
+    """What a cluster left whose test was killed. Young ones may be about to be used."""
+    for name in os.listdir(parent):
+        folder = os.path.join(parent, name)
+        try:
+            if name.startswith("heddle-cluster-") and time.time() - os.stat(folder).st_mtime > FORGOTTEN:
+                remove_below(folder)
+        except OSError:
+            pass  # somebody else was faster
+
+
+def remove_below(root):
+    """Removes cgroups without processes; the kernel refuses the others."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            pass
+
+
 def remove_cgroups(folders, seconds=10):
     """Their processes are ending; a cgroup can be removed once the last is gone."""
     deadline = time.monotonic() + seconds
     left = list(folders)
     while left:
         for root in left:
-            for folder, _, _ in os.walk(root, topdown=False):
-                try:
-                    os.rmdir(folder)
-                except OSError:
-                    pass
+            remove_below(root)
         left = [folder for folder in left if os.path.isdir(folder)]
         if left and time.monotonic() > deadline:
             raise TestbedError("cgroups with processes are left: " + ", ".join(left))

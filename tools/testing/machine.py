@@ -66,14 +66,15 @@ def output_of(command):
 
 
 def cgroup_folders():
-    """heddle's cgroups that no process is in: of tests that ended. Others belong to a lab or an agent that runs here."""
+    """heddle's cgroups, at the root and beside this process, that no process is in: of tests that ended. Others belong to a lab or an agent that runs here."""
     found = set()
-    for line in open("/proc/self/mountinfo", encoding="utf-8"):
-        if " - cgroup" not in line:
-            continue
-        mount = line.split()[4]
-        for name in os.listdir(mount):
-            path = os.path.join(mount, name)
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        own = {line.rstrip("\n").split(":", 2)[2] for line in file}
+    with open("/proc/self/mountinfo", encoding="utf-8") as file:
+        mounts = [line.split()[4] for line in file if " - cgroup" in line]
+    for folder in {mount + path.rstrip("/") for mount in mounts for path in {"/"} | own}:
+        for name in os.listdir(folder) if os.path.isdir(folder) else []:
+            path = os.path.join(folder, name)
             if OURS.search(name) and os.path.isdir(path) and not populated(path):
                 found.add(path)
     return found
