@@ -191,6 +191,13 @@ Result<> Agent::open_enrolment() {
   parts_->enrolment =
       std::make_unique<Enrolment>(Enrolment::Parts{parts_->loop, parts_->interception, *parts_->store,
                                                    *parts_->directory, node, parts_->folder + "/netns"});
+  if (parts_->api) {
+    parts_->events = std::make_unique<EventRecorder>(parts_->loop, *parts_->api, options_.node_name);
+    parts_->enrolment->set_witness(
+        [parts = parts_.get()](const EventSubject& subject, EventReason reason, std::string message) {
+          parts->events->report(subject, reason, std::move(message));
+        });
+  }
   auto started = parts_->directory->start([parts = parts_.get()] {
     parts->loop.post([parts] {
       parts->policy->update(*parts->directory);

@@ -8,6 +8,7 @@
 #include "agent/cni/policy_file.h"
 #include "agent/cni/server.h"
 #include "agent/enrolment.h"
+#include "agent/events/recorder.h"
 #include "agent/identity/pod_tokens.h"
 #include "agent/identity/requests.h"
 #include "agent/interception.h"
@@ -37,6 +38,7 @@ struct Agent::Parts {
   std::unique_ptr<PodDirectory> directory;
   std::unique_ptr<PolicyFile> policy;
   std::unique_ptr<Enrolment> enrolment;
+  std::unique_ptr<EventRecorder> events;  // null without a cluster
   std::unique_ptr<PodTokens> tokens;  // null without a cluster
   std::unique_ptr<CertificateRequests> certificates;
   std::unique_ptr<ProxyLinks> links;

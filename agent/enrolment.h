@@ -14,6 +14,7 @@
 
 #include "agent/cni/request.h"
 #include "agent/escrow.h"
+#include "agent/events/event.h"
 #include "agent/interception.h"
 #include "agent/loop.h"
 #include "agent/pods/directory.h"
@@ -60,6 +61,9 @@ class Enrolment final : private Reconciler::Effects {
   ~Enrolment() override;
   // Before anything else.
   void connect(ProxyLinks& links) { links_ = &links; }
+  // Who is told what happens to pods that the source knows; nobody at first.
+  using Witness = std::function<void(const EventSubject&, EventReason, std::string message)>;
+  void set_witness(Witness witness) { witness_ = std::move(witness); }
 
   void handle(CniCall call, Fd netns, Reply reply);
 
@@ -90,6 +94,8 @@ class Enrolment final : private Reconciler::Effects {
   struct Upkeep {
     bool releasing = false;
     bool seen_in_source = false;
+    bool told_meshed = false;  // the witness was
+    bool taken_over = false;   // meshed by the agent before this one
     std::chrono::steady_clock::time_point gone_from_source{};
     Backoff backoff{{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000), 0.1}};
     std::chrono::steady_clock::time_point retry_at{};
@@ -131,6 +137,8 @@ class Enrolment final : private Reconciler::Effects {
   void release(const std::string& id, Reconciler::Done done);
   void after_converge(const std::string& id, const Result<>& result);
   void note_failure(Sandbox& sandbox, const Error& error);
+  void tell(const Sandbox& sandbox, EventReason reason, std::string message);
+  void tell_of_success(const Sandbox& sandbox, Upkeep& upkeep);
   Result<int> netns_of(Sandbox& sandbox);
   std::string pin_path(const Sandbox& sandbox) const;
   void locate(Sandbox& sandbox, int netns_fd);
@@ -168,6 +176,7 @@ class Enrolment final : private Reconciler::Effects {
   NodeFacts node_;
   std::string pins_;
   ProxyLinks* links_ = nullptr;
+  Witness witness_;
   Registry registry_;
   Escrow escrow_;
   Reconciler reconciler_;

@@ -60,6 +60,10 @@ bool Enrolment::redescribe(Sandbox& sandbox) {
   }
   sandbox.spec = std::move(spec);
   ++sandbox.generation;
+  for (const auto& complaint : sandbox.spec.settings.complaints) {
+    if (!sandbox.spec.meshed) break;
+    tell(sandbox, EventReason::annotation_ignored, complaint + ". Correct it; its default holds meanwhile.");
+  }
   return true;
 }
 
@@ -162,11 +166,30 @@ void Enrolment::after_converge(const std::string& id, const Result<>& result) {
   if (result) {
     sandbox->failure.clear();
     upkeep.backoff.reset();
+    tell_of_success(*sandbox, upkeep);
     return;
   }
   if (reconciler_.goal(id).kind == Goal::Kind::absent)
     upkeep.releasing = true;  // taking an ADD back failed half-way
   note_failure(*sandbox, result.error());
+}
+
+void Enrolment::tell(const Sandbox& sandbox, EventReason reason, std::string message) {
+  if (!witness_ || !sandbox.facts.source || sandbox.facts.pod_name.empty()) return;
+  witness_({sandbox.spec.ns, sandbox.spec.name, sandbox.facts.source->uid}, reason, std::move(message));
+}
+
+// Once per change, not once per repair; what an agent before this one did is not told again.
+void Enrolment::tell_of_success(const Sandbox& sandbox, Upkeep& upkeep) {
+  if (sandbox.spec.meshed == upkeep.told_meshed) return;
+  upkeep.told_meshed = sandbox.spec.meshed;
+  if (!sandbox.spec.meshed) {
+    tell(sandbox, EventReason::released, "Not meshed any more: " + sandbox.spec.reason + ".");
+  } else if (!upkeep.taken_over) {
+    tell(sandbox, EventReason::enrolled,
+         "Meshed by " + std::string(to_string(sandbox.mode)) + ": " + sandbox.spec.reason + ".");
+  }
+  upkeep.taken_over = false;
 }
 
 // Tried again later (retry_failed()).
@@ -183,6 +206,9 @@ void Enrolment::note_failure(Sandbox& sandbox, const Error& error) {
         : sandbox.spec.meshed ? "meshed"
                               : "known",
         error.message(), wait.count());
+    tell(sandbox, EventReason::interception_failed,
+         (sandbox.spec.meshed ? "Cannot be meshed: " : "Cannot be released: ") + error.message() +
+             ". It is tried again; `heddle check` on node " + node_.node_name + " tells more.");
   }
   sandbox.failure = error.message();
 }

@@ -58,6 +58,11 @@ void Enrolment::take_running(const RunningPod& running, std::map<std::string, Fo
           "running pod is not meshed pod={}/{} reason=\"no process of it was found with one of its addresses\" "
           "next=\"recreate the pod; does the agent see the node's processes (hostPID)?\"",
           running.ns, running.name);
+      if (witness_) {
+        witness_({running.ns, running.name, running.pod.uid}, EventReason::not_enrolled,
+                 "Is to be meshed and runs without: it started before heddle, and no process of it was found on "
+                 "node " + node_.node_name + ". Recreate the pod, or see that heddle-agent has hostPID.");
+      }
     }
     return;
   }

@@ -26,6 +26,7 @@ void Enrolment::take_over(Sandbox saved) {
   }
   Sandbox& sandbox = **inserted;
   sandbox.spec = {};
+  upkeep_[id].taken_over = was_meshed;
   store_.assume(sandbox);
   Progress progress;
   progress.recorded = true;

@@ -146,5 +146,53 @@ TEST_F(ClusterTest, PodsFoundRunningStayEnrolledAcrossARestart) {
   EXPECT_TRUE(proxy.has_pod("old", long_patience)) << "also while the API server is away";
 }
 
+TEST_F(ClusterTest, EventsTellOfEnrolledReleasedAndMisunderstoodPods) {
+  put_pod("plain", "web", "10.99.0.3", R"("config.linkerd.io/skip-outbound-ports":"none")");
+  start_agent();
+  await_watches();
+  const auto pod = make_pod();
+  ASSERT_EQ(add_pod(pod, "plain", "web").code(), 0U);
+  const auto told = [this](const std::string& reason) {
+    const auto events = api_.changes("/namespaces/plain/events");
+    return std::count_if(events.begin(), events.end(), [&](const auto& change) {
+      return change.method == "POST" && change.body.find("\"reason\":\"" + reason + "\"") != std::string::npos;
+    });
+  };
+  EXPECT_EQ(api_.changes("/events").size(), 0U) << "nobody asked for a mesh yet";
+  put_namespace("plain", "enabled");
+  EXPECT_TRUE(test::eventually([&] { return told("HeddleEnrolled") == 1; }, long_patience));
+  EXPECT_TRUE(test::eventually([&] { return told("HeddleAnnotationIgnored") == 1; }, long_patience));
+  put_namespace("plain", "");
+  EXPECT_TRUE(test::eventually([&] { return told("HeddleReleased") == 1; }, long_patience));
+  // Again: the same Event's count.
+  put_namespace("plain", "enabled");
+  EXPECT_TRUE(test::eventually(
+      [&] {
+        const auto events = api_.changes("/namespaces/plain/events/web.");
+        return std::any_of(events.begin(), events.end(), [](const auto& change) {
+          return change.method == "PATCH" && change.body.find("\"count\":2") != std::string::npos;
+        });
+      },
+      long_patience));
+  EXPECT_EQ(told("HeddleEnrolled"), 1);
+  const auto first = api_.changes("/namespaces/plain/events").front();
+  EXPECT_THAT(first.body, HasSubstr(R"("kind":"Pod","namespace":"plain","name":"web","uid":"uid-web")"));
+}
+
+TEST_F(ClusterTest, AnEventThatTheApiServerHasAlreadyIsCountedOn) {
+  put_pod("shop", "web", "10.99.0.3");
+  api_.answer_next("/namespaces/shop/events", {"409 Conflict", "", "{}"});
+  start_agent();
+  await_watches();
+  const auto pod = make_pod();
+  ASSERT_EQ(add_pod(pod, "shop", "web").code(), 0U);
+  EXPECT_TRUE(test::eventually(
+      [this] {
+        const auto events = api_.changes("/namespaces/shop/events");
+        return events.size() == 2 && events.back().method == "PATCH";
+      },
+      long_patience));
+}
+
 }  // namespace
 }  // namespace heddle::agent
