@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "agent/agent_parts.h"
+#include "agent/kubelet_cgroup.h"
 #include "agent/version.h"
 #include "base/io/cgroup.h"
 #include "base/io/file.h"
@@ -55,6 +56,15 @@ Result<std::string> find_pods_cgroup(const std::string& option) {
   return make_error(Errc::not_found, "neither " + *mount +
                                          "/kubepods nor kubepods.slice exists; name the cgroup of all "
                                          "pods with --pods-cgroup");
+}
+
+Result<std::vector<IpAddress>> node_addresses() {
+  auto found = local_addresses();
+  if (found) {
+    std::erase_if(*found, [](const IpAddress& ip) { return ip.is_link_local(); });
+    std::sort(found->begin(), found->end());
+  }
+  return found;
 }
 
 }  // namespace
@@ -122,7 +132,6 @@ Result<> Agent::open_interception() {
   options.choice = options_.interception;
   options.iptables_backend = options_.iptables_backend;
   options.datapath.pin_folder = options_.pin_folder;
-  options.datapath.probe_cgroup = options_.probe_cgroup;
   auto mount = cgroup2_mount();
   auto own = own_cgroup2();
   if (mount && own) {
@@ -134,16 +143,17 @@ Result<> Agent::open_interception() {
   } else {
     options.pods_cgroup_problem = pods.error().message();
   }
+  if (mount) choose_probe_cgroup(*mount, options.datapath.pods_cgroup);
+  if (options_.probe_cgroup != "auto") options.datapath.probe_cgroup = options_.probe_cgroup;
   for (const auto& text : options_.node_ips) {
     auto ip = IpAddress::parse(text);
     if (!ip) return make_error(Errc::invalid_argument, "--node-ip " + text + " is no IP address");
     parts_->node_ips.push_back(*ip);
   }
   if (parts_->node_ips.empty()) {
-    auto found = local_addresses();
+    auto found = node_addresses();
     if (!found) return found.error();
     parts_->node_ips = std::move(*found);
-    std::erase_if(parts_->node_ips, [](const IpAddress& ip) { return ip.is_link_local(); });
   }
   options.datapath.node_addresses = parts_->node_ips;
   const auto& saved = parts_->saved.sandboxes;
@@ -159,6 +169,30 @@ Result<> Agent::open_interception() {
   spdlog::info("interception mode={} reason=\"{}\" iptables=\"{}\"", to_string(choice.mode), choice.reason,
                parts_->interception.redirect_status());
   return {};
+}
+
+void Agent::choose_probe_cgroup(const std::string& mount, const std::string& pods_cgroup) {
+  if (options_.probe_cgroup == "none") options_.probe_cgroup.clear();
+  if (options_.probe_cgroup != "auto") return;
+  options_.probe_cgroup.clear();
+  if (pods_cgroup.empty()) return;
+  if (auto found = find_kubelet_cgroup(mount, pods_cgroup)) {
+    options_.probe_cgroup = std::move(*found);
+    spdlog::info("probes pass that come from the kubelet's cgroup path={}", options_.probe_cgroup);
+  } else {
+    spdlog::info("probes pass that come from the node's addresses reason=\"{}\"", found.error().message());
+  }
+}
+
+// A bridge gets its address with the node's first pod, and probes come from it.
+void Agent::look_for_node_ips() {
+  if (!options_.node_ips.empty()) return;
+  auto found = node_addresses();
+  if (!found || *found == parts_->node_ips) return;
+  parts_->node_ips = *found;
+  if (auto set = parts_->interception.set_node_addresses(std::move(*found)); !set) {
+    spdlog::error("probes may not reach pods error=\"{}\" next=\"restart the agent\"", set.error().message());
+  }
 }
 
 Result<> Agent::open_directory() {
@@ -316,6 +350,8 @@ Result<> Agent::start() {
   if (auto done = open_admin(); !done) return done;
   find_daemonset();
   parts_->signals = parts_->loop.on_signals({SIGTERM, SIGINT}, [this](int signal) { leave(signal); });
+  parts_->node_ips_timer =
+      parts_->loop.every(std::chrono::milliseconds(5000), [this] { look_for_node_ips(); });
   recover();
   return {};
 }
@@ -409,11 +445,12 @@ Result<> Agent::open_doors() {
   Parts* parts = parts_.get();
   parts_->cni = std::make_unique<CniServer>(
       parts_->loop, parts_->folder + "/cni.sock",
-      [parts](CniCall call, Fd netns, CniServer::Reply reply) {
+      [this, parts](CniCall call, Fd netns, CniServer::Reply reply) {
         if (parts->uninstalling && call.command == CniCommand::add) {
           reply({CniCode::try_again, "heddle is leaving this node", "the runtime tries again by itself"});
           return;
         }
+        if (call.command == CniCommand::add) look_for_node_ips();
         parts->enrolment->handle(std::move(call), std::move(netns), std::move(reply));
       },
       [parts](const CniCall& call, const CniAnswer& answer, std::chrono::microseconds took) {

@@ -109,6 +109,11 @@ void Interception::retire_datapath() {
   ebpf_ = make_error(Errc::unsupported, "not probed");
 }
 
+Result<> Interception::set_node_addresses(std::vector<IpAddress> addresses) {
+  options_.datapath.node_addresses = std::move(addresses);
+  return datapath_ ? datapath_->set_node_addresses(options_.datapath.node_addresses) : Result<>();
+}
+
 Result<Redirect*> Interception::redirect() {
   if (!redirect_) {
     Redirect::Options options;

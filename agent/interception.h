@@ -52,6 +52,8 @@ class Interception {
   // Probes on first use.
   Result<Redirect*> redirect();
   std::uint32_t mark() const { return mark_; }
+  // The node got or lost addresses. Rules of pods that are enrolled already keep those of before.
+  Result<> set_node_addresses(std::vector<IpAddress> addresses);
 
   const std::vector<HookProbe>& hooks() const { return hooks_; }
   const ModeChoice& node_choice() const { return node_choice_; }

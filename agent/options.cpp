@@ -56,7 +56,7 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "pods-cgroup", options.pods_cgroup,
        "cgroup v2 folder that all pods are in; auto: kubepods or kubepods.slice");
   flag(app, "probe-cgroup", options.probe_cgroup,
-       "cgroup v2 folder of the kubelet, whose probes pass; empty: none");
+       "cgroup v2 folder of the kubelet, whose probes pass; auto: found by its process; none");
   flag(app, "node-ip", options.node_ips, "address of this node, repeatable (default: all found)");
   flag(app, "interception", interception, "auto, ebpf or iptables");
   flag(app, "iptables-backend", iptables_backend,

@@ -18,7 +18,7 @@ struct Options {
   std::string run_dir = "/run/heddle";
   std::string pin_folder = "/sys/fs/bpf/heddle";
   std::string pods_cgroup = "auto";
-  std::string probe_cgroup;
+  std::string probe_cgroup = "auto";  // "none" or empty: none
   std::vector<std::string> node_ips;
   InterceptionChoice interception = InterceptionChoice::automatic;
   std::optional<RedirectBackend>

@@ -85,12 +85,13 @@ class PinnedDatapath : public Datapath {
     return versioned() + "/netns/" + std::to_string(cookie);
   }
   Result<> fill(const InterceptedPod& pod, const heddle_pod& entry, int netns_fd, int listener);
-  Result<> set_node_addresses(const Options& options);
+  Result<> set_node_addresses(const std::vector<IpAddress>& addresses) override;
   Result<> verify_links() const;
 
   Object object_;
   PodTable table_;
   std::string folder_;
+  bool probe_cgroup_known_ = false;
   std::vector<CgroupLink> links_;
   ring_buffer* drops_ = nullptr;
   DropReading reading_;
@@ -113,20 +114,31 @@ Result<> PinnedDatapath::start(const Options& options) {
   if (drops_ == nullptr) return make_errno(errno, "cannot open the buffer of drops");
   if (auto ok = table_.put_counters(0); !ok) return ok;
   if (auto ok = table_.read_addresses(); !ok) return ok;
-  return set_node_addresses(options);
+  probe_cgroup_known_ = !options.probe_cgroup.empty();
+  return set_node_addresses(options.node_addresses);
 }
 
 // Exactly the given ones, and none when kubelet's cgroup says it better.
-Result<> PinnedDatapath::set_node_addresses(const Options& options) {
+Result<> PinnedDatapath::set_node_addresses(const std::vector<IpAddress>& addresses) {
   const int map = object_.map("node_addresses");
+  const auto same = [](const heddle_ip_key& a, const heddle_ip_key& b) {
+    return std::memcmp(&a, &b, sizeof a) == 0;
+  };
+  std::vector<heddle_ip_key> wanted;
+  if (!probe_cgroup_known_) {
+    for (const auto& ip : addresses) wanted.push_back(to_key(ip));
+  }
+  std::vector<heddle_ip_key> gone;
   heddle_ip_key key{};
-  while (bpf_map_get_next_key(map, nullptr, &key) == 0) bpf_map_delete_elem(map, &key);
-  if (!options.probe_cgroup.empty()) return {};
+  for (void* last = nullptr; bpf_map_get_next_key(map, last, &key) == 0; last = &key) {
+    if (std::none_of(wanted.begin(), wanted.end(), [&](const auto& kept) { return same(kept, key); }))
+      gone.push_back(key);
+  }
+  for (const auto& old : gone) bpf_map_delete_elem(map, &old);
   const __u32 yes = 1;
-  for (const auto& ip : options.node_addresses) {
-    key = to_key(ip);
-    if (bpf_map_update_elem(map, &key, &yes, BPF_ANY) != 0) {
-      return make_errno(errno, "cannot write the node address " + ip.to_string() + " into its map");
+  for (const auto& fresh : wanted) {
+    if (bpf_map_update_elem(map, &fresh, &yes, BPF_ANY) != 0) {
+      return make_errno(errno, "cannot write an address of the node into its map");
     }
   }
   return {};

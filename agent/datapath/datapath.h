@@ -82,6 +82,9 @@ class Datapath {
   // CHECK: Errc::not_found with a sentence for the first thing that is missing.
   virtual Result<> verify(const InterceptedPod& pod, int netns_fd) const = 0;
 
+  // Replaces Options::node_addresses: an address that stays never stops passing.
+  virtual Result<> set_node_addresses(const std::vector<IpAddress>& addresses) = 0;
+
   // Tags a socket as the mesh's own: exempt from redirection, and its address option is honoured.
   virtual Result<> tag_socket(int socket, std::uint32_t pod_id) = 0;
 

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What operators see and cause: pages, limits, full disks, the choice of interception.
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -232,6 +236,67 @@ TEST_F(AgentTest, MovesRunningPodsWhenTheInterceptionIsChanged) {
   EXPECT_EQ(connect_arrives(third), "ok");
   const auto rules = test::run_in(pod.netns.get(), "nft list ruleset; iptables-save -t nat 2>/dev/null");
   EXPECT_FALSE(has(rules.output, "4140")) << rules.output;
+}
+
+// A process of that name in a cgroup and a network namespace, until the end.
+class NamedProcess {
+ public:
+  NamedProcess(const char* name, const std::string& cgroup) {
+    int ready[2];
+    if (::pipe(ready) != 0) throw std::runtime_error("pipe");
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::prctl(PR_SET_NAME, name);
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      const Fd file(::open((cgroup + "/cgroup.procs").c_str(), O_WRONLY));
+      const bool moved = ::write(file.get(), "0", 1) == 1;
+      if (::write(ready[1], moved ? "y" : "n", 1) == 1) ::pause();
+      ::_exit(1);
+    }
+    char answer = 'n';
+    const bool told = ::read(ready[0], &answer, 1) == 1;
+    ::close(ready[0]);
+    ::close(ready[1]);
+    if (!told || answer != 'y') throw std::runtime_error("a process cannot be moved into " + cgroup);
+  }
+  ~NamedProcess() {
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+  NamedProcess(const NamedProcess&) = delete;
+  NamedProcess& operator=(const NamedProcess&) = delete;
+
+ private:
+  pid_t pid_ = -1;
+};
+
+TEST_F(AgentTest, FindsTheKubeletsCgroupByItsProcess) {
+  test::TestCgroup system;
+  const std::string cgroup = system.child("kubelet.service");
+  const NamedProcess kubelet("kubelet", cgroup);
+  start();
+  EXPECT_NE(log().find("probes pass that come from the kubelet's cgroup path=" + cgroup), std::string::npos);
+}
+
+TEST_F(AgentTest, TakesNoPodForTheKubeletHoweverItsProcessIsCalled) {
+  const std::string cgroup = cgroup_.child("pod");
+  const NamedProcess impostor("kubelet", cgroup);
+  start();
+  EXPECT_NE(log().find("probes pass that come from the node's addresses reason=\"no process of a kubelet"),
+            std::string::npos);
+}
+
+TEST_F(AgentTest, LearnsAnAddressThatTheNodeGetsLater) {
+  const Fd here = *open_netns("/proc/thread-self/ns/net");
+  start();
+  const std::string map = "bpftool map dump pinned $(find " + bpffs_.path() + "/heddle -name node_addresses) -j";
+  ASSERT_EQ(test::run_in(here.get(), map).output.find("\"0x0a\",\"0xf4\",\"0x07\",\"0x01\""), std::string::npos);
+  test::must_run_in(here.get(), "ip link add hdl-cni0 type bridge && ip addr add 10.244.7.1/24 dev hdl-cni0 && "
+                                "ip link set hdl-cni0 up");
+  ASSERT_EQ(add(make_pod()).code(), 0U);
+  const auto dump = test::run_in(here.get(), map).output;
+  test::must_run_in(here.get(), "ip link del hdl-cni0");
+  EXPECT_NE(dump.find("\"0x0a\",\"0xf4\",\"0x07\",\"0x01\""), std::string::npos) << dump;
 }
 
 }  // namespace
