@@ -39,7 +39,7 @@ struct Agent::Parts {
   std::unique_ptr<PolicyFile> policy;
   std::unique_ptr<Enrolment> enrolment;
   std::unique_ptr<EventRecorder> events;  // null without a cluster
-  std::unique_ptr<PodTokens> tokens;  // null without a cluster
+  std::unique_ptr<PodTokens> tokens;      // null without a cluster
   std::unique_ptr<CertificateRequests> certificates;
   std::unique_ptr<ProxyLinks> links;
   std::unique_ptr<DropLog> drops;

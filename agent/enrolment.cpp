@@ -53,8 +53,7 @@ void Enrolment::handle(CniCall call, Fd netns, Reply reply) {
   }
 }
 
-void Enrolment::add(CniCall call, Fd netns, Reply reply, bool may_wait,
-                    std::optional<SourcePod> told) {
+void Enrolment::add(CniCall call, Fd netns, Reply reply, bool may_wait, std::optional<SourcePod> told) {
   const auto cookie = netns_cookie(netns.get());
   if (!cookie) {
     reply(explain_failure(cookie.error()));
@@ -93,8 +92,7 @@ void Enrolment::add(CniCall call, Fd netns, Reply reply, bool may_wait,
 }
 
 // The runtime repeats itself, or adds another network's interface.
-void Enrolment::add_known(const CniCall& call, Fd netns, const Reply& reply,
-                          std::optional<SourcePod> told) {
+void Enrolment::add_known(const CniCall& call, Fd netns, const Reply& reply, std::optional<SourcePod> told) {
   Sandbox& sandbox = *registry_.find(call.container_id);
   if (upkeep_[call.container_id].releasing) {
     reply(explain_failure(make_error(Errc::unavailable, "the sandbox is being released")));
@@ -319,13 +317,13 @@ void Enrolment::wait_for_source(CniCall call, Fd netns, Reply reply) {
   const auto ticket = waiting->ticket;
   const auto* asked = waiting_.emplace_back(std::move(waiting)).get();
   const CniCall& about = asked->call;
-  const bool can_be_asked = directory_.look_up(
-      about.pod_namespace, about.pod_name, about.pod_uid, question_deadline,
-      [this, alive = alive_, ticket, &loop = loop_](PodAnswer answer) {
-        loop.post([this, alive, ticket, answer = std::move(answer)] {
-          if (*alive) source_answered(ticket, answer);
-        });
-      });
+  const bool can_be_asked =
+      directory_.look_up(about.pod_namespace, about.pod_name, about.pod_uid, question_deadline,
+                         [this, alive = alive_, ticket, &loop = loop_](PodAnswer answer) {
+                           loop.post([this, alive, ticket, answer = std::move(answer)] {
+                             if (*alive) source_answered(ticket, answer);
+                           });
+                         });
   if (can_be_asked) return;
   waiting_.back()->deadline = loop_.after(source_patience, [this, it = waiting_.back().get()] {
     it->expired = true;

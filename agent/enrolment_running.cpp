@@ -55,13 +55,16 @@ void Enrolment::take_running(const RunningPod& running, std::map<std::string, Fo
   if (at == found.end()) {
     if (not_found_.insert(running.pod.uid).second) {
       spdlog::warn(
-          "running pod is not meshed pod={}/{} reason=\"no process of it was found with one of its addresses\" "
+          "running pod is not meshed pod={}/{} reason=\"no process of it was found with one of its "
+          "addresses\" "
           "next=\"recreate the pod; does the agent see the node's processes (hostPID)?\"",
           running.ns, running.name);
       if (witness_) {
-        witness_({running.ns, running.name, running.pod.uid}, EventReason::not_enrolled,
-                 "Is to be meshed and runs without: it started before heddle, and no process of it was found on "
-                 "node " + node_.node_name + ". Recreate the pod, or see that heddle-agent has hostPID.");
+        witness_(
+            {running.ns, running.name, running.pod.uid}, EventReason::not_enrolled,
+            "Is to be meshed and runs without: it started before heddle, and no process of it was found on "
+            "node " +
+                node_.node_name + ". Recreate the pod, or see that heddle-agent has hostPID.");
       }
     }
     return;
@@ -83,11 +86,10 @@ void Enrolment::take_running(const RunningPod& running, std::map<std::string, Fo
   HeldSockets held;
   held.netns = std::move(at->second.netns);
   escrow_.keep(id, std::move(held));
-  spdlog::info("running pod found pod={}/{} container={} meshed={} reason=\"{}\"", running.ns, running.name, id,
-               sandbox.spec.meshed, sandbox.spec.reason);
-  converge(id, Reconciler::OnFailure::keep, [this](const Result<>& result) {
-    ++(result ? totals_.enrolled : totals_.failed);
-  });
+  spdlog::info("running pod found pod={}/{} container={} meshed={} reason=\"{}\"", running.ns, running.name,
+               id, sandbox.spec.meshed, sandbox.spec.reason);
+  converge(id, Reconciler::OnFailure::keep,
+           [this](const Result<>& result) { ++(result ? totals_.enrolled : totals_.failed); });
 }
 
 }  // namespace heddle::agent

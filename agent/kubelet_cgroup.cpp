@@ -27,8 +27,8 @@ bool is_kubelet(const std::string& process) {
          netns_inode(process + "/ns/net") == netns_inode("/proc/self/ns/net");
 }
 
-// As the agent sees it: from its own cgroup namespace the way there may lead up first, to the root that it has
-// in common with the kubelet.
+// As the agent sees it: from its own cgroup namespace the way there may lead up first, to the root that it
+// has in common with the kubelet.
 std::string cgroup_path(const std::string& process) {
   auto text = read_file(process + "/cgroup", 64 * 1024);
   if (!text) return {};

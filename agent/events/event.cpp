@@ -14,7 +14,8 @@ namespace json = boost::json;
 // The API server's limit of 1,024 bytes.
 std::string_view shortened(std::string_view message) {
   std::size_t size = std::min<std::size_t>(message.size(), 1000);
-  while (size > 0 && size < message.size() && (static_cast<unsigned char>(message[size]) & 0xc0) == 0x80) --size;
+  while (size > 0 && size < message.size() && (static_cast<unsigned char>(message[size]) & 0xc0) == 0x80)
+    --size;
   return message.substr(0, size);
 }
 

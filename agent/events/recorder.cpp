@@ -109,7 +109,8 @@ void EventRecorder::written(const std::string& name, int status, const std::stri
   ++totals_.failed;
   if (problem == problem_) return;
   problem_ = problem;
-  spdlog::warn("cannot write Events about pods error=\"{}\" next=\"allow create and patch of events\"", problem);
+  spdlog::warn("cannot write Events about pods error=\"{}\" next=\"allow create and patch of events\"",
+               problem);
 }
 
 void EventRecorder::make_room() {

@@ -37,7 +37,8 @@ void PodTokens::ask(const TokenSubject& subject) {
   request.content_type = "application/json";
   const auto now = Clock::now();
   api_.call(std::move(request), options_.deadline,
-            [this, alive = alive_, &loop = loop_, uid = subject.uid, now](Result<source::kubernetes::Answer> answer) {
+            [this, alive = alive_, &loop = loop_, uid = subject.uid,
+             now](Result<source::kubernetes::Answer> answer) {
               Result<GrantedToken> granted =
                   answer ? decode_token_answer(answer->status, answer->body)
                          : Result<GrantedToken>(make_error(Errc::unavailable, answer.error().message()));

@@ -26,10 +26,7 @@ struct CertificateRequests::Request {
 
 CertificateRequests::CertificateRequests(Loop& loop, std::unique_ptr<IdentityClient> client, Allowed allowed,
                                          TokenOf token_of)
-    : loop_(loop),
-      client_(std::move(client)),
-      allowed_(std::move(allowed)),
-      token_of_(std::move(token_of)) {}
+    : loop_(loop), client_(std::move(client)), allowed_(std::move(allowed)), token_of_(std::move(token_of)) {}
 
 CertificateRequests::~CertificateRequests() {
   *alive_ = false;

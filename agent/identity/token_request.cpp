@@ -20,7 +20,8 @@ Error refused(int status) {
     case 401:
       return make_error(Errc::permission_denied, text + "; the agent's own credentials are not valid");
     case 403:
-      return make_error(Errc::permission_denied, text + "; allow create of serviceaccounts/token (docs/agent.md)");
+      return make_error(Errc::permission_denied,
+                        text + "; allow create of serviceaccounts/token (docs/agent.md)");
     case 404:
     case 409:
       return make_error(Errc::not_found, text + "; the pod or its ServiceAccount is gone");
@@ -76,7 +77,8 @@ Result<GrantedToken> decode_token_answer(int status, std::string_view body) {
   if (token == nullptr || !token->is_string() || seconds == nullptr || !seconds->is_int64()) return nonsense;
   const auto& text = token->get_string();
   if (text.empty() || text.size() > max_token_bytes || seconds->get_int64() <= 0) return nonsense;
-  const auto lifetime = std::chrono::seconds(std::min(seconds->get_int64(), std::int64_t{longest_lifetime.count()}));
+  const auto lifetime =
+      std::chrono::seconds(std::min(seconds->get_int64(), std::int64_t{longest_lifetime.count()}));
   return GrantedToken{std::string(text.data(), text.size()), lifetime};
 }
 

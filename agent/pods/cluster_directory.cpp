@@ -17,17 +17,21 @@ using Clock = std::chrono::steady_clock;
 
 // Names come from CNI_ARGS and become part of a path.
 bool is_object_name(std::string_view name) {
-  return !name.empty() && name.size() <= 253 && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-  }) && name != "." && name != "..";
+  return !name.empty() && name.size() <= 253 &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) {
+                       return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+                     }) &&
+         name != "." && name != "..";
 }
 
 Result<source::Objects> objects_of(const Result<Answer>& answer, const std::string& what) {
   if (!answer) return answer.error();
   if (answer->status == 404) return make_error(Errc::not_found, "the API server has no " + what);
   if (answer->status != 200) {
-    return make_error(Errc::unavailable, "the API server answered " + std::to_string(answer->status) + " to GET " +
-                                             what + (answer->status == 403 ? "; allow get of it" : ""));
+    return make_error(Errc::unavailable, "the API server answered " + std::to_string(answer->status) +
+                                             " to GET " + what +
+                                             (answer->status == 403 ? "; allow get of it" : ""));
   }
   return source::parse_objects(answer->body, source::Format::json);
 }
@@ -72,7 +76,8 @@ struct Question : std::enable_shared_from_this<Question> {
     if (!objects) return fail(objects.error().message());
     if (objects->pods.size() != 1) return fail("the API server's answer is no pod");
     const auto pod = objects->pods.front();
-    if (!has_uid(*pod, uid)) return fail("the API server has another pod of this name (uid " + pod->meta.uid + ")");
+    if (!has_uid(*pod, uid))
+      return fail("the API server has another pod of this name (uid " + pod->meta.uid + ")");
     if (const auto* owner = known->find_namespace(ns)) return succeed(*pod, owner);
     ask("/api/v1/namespaces/" + ns, [self = shared_from_this(), pod](const Result<Answer>& told) {
       const auto owners = objects_of(told, "namespace " + self->ns);

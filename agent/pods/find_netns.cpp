@@ -66,7 +66,8 @@ FoundNetns look_into(Fd netns, const std::vector<IpAddress>& wanted) {
 
 }  // namespace
 
-std::map<std::string, FoundNetns> find_netns(const std::map<std::string, std::vector<IpAddress>>& ips_by_uid) {
+std::map<std::string, FoundNetns> find_netns(
+    const std::map<std::string, std::vector<IpAddress>>& ips_by_uid) {
   std::map<std::string, FoundNetns> out;
   std::set<std::string, std::less<>> wanted;
   for (const auto& [uid, ips] : ips_by_uid) wanted.insert(uid);

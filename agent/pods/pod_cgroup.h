@@ -10,8 +10,8 @@ namespace heddle::agent {
 
 // Of `wanted` (uids of pods), the one whose cgroup the process is in; empty: none. `text` is that of
 // /proc/PID/cgroup (cgroups(7)): ".../kubepods/burstable/podUID/..." or, where systemd makes the cgroups,
-// ".../kubepods-burstable-podUID.slice/..." with '_' for each '-' of the uid. The outermost name decides: what
-// is below it a pod may have made itself.
+// ".../kubepods-burstable-podUID.slice/..." with '_' for each '-' of the uid. The outermost name decides:
+// what is below it a pod may have made itself.
 std::string pod_of_cgroup(std::string_view text, const std::set<std::string, std::less<>>& wanted);
 
 }  // namespace heddle::agent

@@ -37,12 +37,14 @@ SourcePod source_pod(const source::Pod& pod, const source::Namespace* ns) {
   out.uid = pod.meta.uid;
   out.service_account = pod.service_account;
   out.annotations.insert(pod.meta.annotations.begin(), pod.meta.annotations.end());
-  if (ns != nullptr) out.namespace_annotations.insert(ns->meta.annotations.begin(), ns->meta.annotations.end());
+  if (ns != nullptr)
+    out.namespace_annotations.insert(ns->meta.annotations.begin(), ns->meta.annotations.end());
   out.labels.insert(pod.meta.labels.begin(), pod.meta.labels.end());
   add_owner_labels(pod, out.labels);
   out.ips = pod.ips;
   for (const auto& port : pod.ports) {
-    if (!port.name.empty() && port.protocol == source::Protocol::tcp) out.ports_by_name[port.name] = port.port;
+    if (!port.name.empty() && port.protocol == source::Protocol::tcp)
+      out.ports_by_name[port.name] = port.port;
   }
   return out;
 }

@@ -18,8 +18,8 @@ struct RunningPod {
   SourcePod pod;
 };
 
-// The sandbox's uid (K8S_POD_UID) is this pod's. The kubelet gives a static pod another uid than its mirror in
-// the API server has, and tells the mirror of it by an annotation. Empty: any.
+// The sandbox's uid (K8S_POD_UID) is this pod's. The kubelet gives a static pod another uid than its mirror
+// in the API server has, and tells the mirror of it by an annotation. Empty: any.
 bool has_uid(const source::Pod& pod, std::string_view uid);
 
 // `ns` may be null: not known.

@@ -20,16 +20,19 @@ Result<> may_start_unseen(const SandboxFacts& facts, bool annotations_told, cons
   const auto own = parse_annotations(facts.annotations, {}).inject;
   if (own.has_value() && !*own) return {};
   if (own.has_value()) {
-    return make_error(Errc::unavailable, "pod " + pod + " is to be meshed, and its ServiceAccount is not known: " +
-                                             answer.problem);
+    return make_error(
+        Errc::unavailable,
+        "pod " + pod + " is to be meshed, and its ServiceAccount is not known: " + answer.problem);
   }
   if (!answer.namespace_annotations) {
-    return make_error(Errc::unavailable, "neither pod " + pod + " nor its namespace is known: " + answer.problem);
+    return make_error(Errc::unavailable,
+                      "neither pod " + pod + " nor its namespace is known: " + answer.problem);
   }
   const bool by_namespace = parse_annotations({}, *answer.namespace_annotations).inject.value_or(false);
   if (by_namespace) {
-    return make_error(Errc::unavailable, "pod " + pod + " may be meshed, as its namespace is, and is not known: " +
-                                             answer.problem);
+    return make_error(
+        Errc::unavailable,
+        "pod " + pod + " may be meshed, as its namespace is, and is not known: " + answer.problem);
   }
   if (!annotations_told) {
     return make_error(Errc::unavailable, "the runtime tells no annotations, and those of pod " + pod +

@@ -21,7 +21,8 @@ Result<Asker> asker_of(TokenOwner agent, std::optional<TokenOwner> pod, const Ag
 Result<const source::Pod*> bound_pod(const TokenOwner& owner, const source::Snapshot& snapshot) {
   const source::Pod* pod = snapshot.find_pod(owner.ns, owner.pod_name);
   if (pod == nullptr || pod->meta.uid != owner.pod_uid) {
-    return make_error(Errc::not_found, "pod " + owner.ns + "/" + owner.pod_name + " of the token is not known");
+    return make_error(Errc::not_found,
+                      "pod " + owner.ns + "/" + owner.pod_name + " of the token is not known");
   }
   return pod;
 }

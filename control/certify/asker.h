@@ -23,15 +23,15 @@ struct AgentAccount {
   std::string service_account;
 };
 
-// From the tokens' owners. Errc::permission_denied: `agent` is of another ServiceAccount, or not bound to a pod;
-// `pod` is not bound to one.
+// From the tokens' owners. Errc::permission_denied: `agent` is of another ServiceAccount, or not bound to a
+// pod; `pod` is not bound to one.
 Result<Asker> asker_of(TokenOwner agent, std::optional<TokenOwner> pod, const AgentAccount& account);
 
 // The node of the agent's pod. Errc::not_found: the snapshot has no such pod (it may come).
 Result<std::string> agent_node(const TokenOwner& agent, const source::Snapshot& snapshot);
 
-// The pod that a token is bound to. Errc::not_found: the snapshot has no such pod (it may come), or has another
-// one of that name.
+// The pod that a token is bound to. Errc::not_found: the snapshot has no such pod (it may come), or has
+// another one of that name.
 Result<const source::Pod*> bound_pod(const TokenOwner& owner, const source::Snapshot& snapshot);
 
 }  // namespace heddle::control

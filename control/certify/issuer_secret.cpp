@@ -17,9 +17,11 @@ constexpr std::chrono::seconds patience{5};
 Error refused(const std::string& doing, const Answer& answer) {
   const auto values = source::read_json(answer.body);
   source::Reader in;
-  const std::string message = values && values->size() == 1 ? in.text(&values->front(), "message") : std::string();
-  return make_error(answer.status == 403 ? Errc::permission_denied : Errc::unavailable,
-                    doing + ": status " + std::to_string(answer.status) + (message.empty() ? "" : ": " + message));
+  const std::string message =
+      values && values->size() == 1 ? in.text(&values->front(), "message") : std::string();
+  return make_error(
+      answer.status == 403 ? Errc::permission_denied : Errc::unavailable,
+      doing + ": status " + std::to_string(answer.status) + (message.empty() ? "" : ": " + message));
 }
 
 bool is_due(const Authority& authority, Clock::time_point now) {
@@ -64,8 +66,7 @@ Result<IssuerSecretContent> IssuerSecret::read_or_make(Clock::time_point now) {
     auto issuer = make_issuer(*root, "issuer.heddle." + options_.trust_domain, now);
     if (!issuer) return issuer.error();
     const IssuerSecretContent made{issuer->certificate, issuer->key, root->certificate, root->key, {}};
-    const auto created =
-        ask("POST", "secrets", {}, issuer_secret_object(options_.ns, options_.secret, made));
+    const auto created = ask("POST", "secrets", {}, issuer_secret_object(options_.ns, options_.secret, made));
     if (!created) return created.error();
     if (created->status == 201) {
       spdlog::info("made a root and an issuer secret={}/{}", options_.ns, options_.secret);
@@ -107,8 +108,8 @@ Result<> IssuerSecret::renew(IssuerSecretContent content, Clock::time_point now)
   if (!issuer) return issuer.error();
   content.certificate = issuer->certificate;
   content.key = issuer->key;
-  const auto replaced = ask("PUT", "secrets", options_.secret,
-                            issuer_secret_object(options_.ns, options_.secret, content));
+  const auto replaced =
+      ask("PUT", "secrets", options_.secret, issuer_secret_object(options_.ns, options_.secret, content));
   if (!replaced) return replaced.error();
   if (replaced->status == 409) return {};
   if (replaced->status != 200) return refused("renewing the issuer", *replaced);
@@ -122,9 +123,9 @@ Result<> IssuerSecret::write(const AuthorityFiles& files) {
   if (same) return {};
   if (auto made = make_directories(options_.folder, 0700); !made) return made;
   // Whoever reads between two of them finds what does not match, and looks again.
-  for (const auto& [path, text] : {std::pair(trust_anchors_path(), &files.trust_anchors),
-                                   std::pair(key_path(), &files.issuer_key),
-                                   std::pair(certificate_path(), &files.issuer_certificate)}) {
+  for (const auto& [path, text] :
+       {std::pair(trust_anchors_path(), &files.trust_anchors), std::pair(key_path(), &files.issuer_key),
+        std::pair(certificate_path(), &files.issuer_certificate)}) {
     if (auto wrote = write_file_atomically(path, *text, 0600); !wrote) return wrote;
   }
   written_ = files;
@@ -143,8 +144,9 @@ Result<> IssuerSecret::fetch(Clock::time_point now) {
   if (authority) {
     if (auto wrote = write(files); !wrote) return wrote;
   } else if (!renew_now) {
-    return make_error(Errc::invalid_argument, "Secret " + options_.ns + "/" + options_.secret + " with ConfigMap " +
-                                                  options_.trust_anchors + ": " + authority.error().detail);
+    return make_error(Errc::invalid_argument, "Secret " + options_.ns + "/" + options_.secret +
+                                                  " with ConfigMap " + options_.trust_anchors + ": " +
+                                                  authority.error().detail);
   }
   if (!renew_now) return {};
   if (auto renewed = renew(std::move(*content), now); !renewed) return renewed;

@@ -21,10 +21,10 @@ struct IssuerSecretOptions {
 };
 
 // Keeps three files as a cluster's Secret and ConfigMap have them, for AuthorityStore to read: issuer.crt,
-// issuer.key and trust-anchors.pem. If there is no Secret, a root and an issuer are made and created; of several
-// replicas the first one's hold. An issuer whose root heddle made is renewed when 70 % of its life has passed.
-// Looks every `interval` on a thread of its own; when the API server is away, or what is there is no good, the
-// files stay as they are, which is logged once.
+// issuer.key and trust-anchors.pem. If there is no Secret, a root and an issuer are made and created; of
+// several replicas the first one's hold. An issuer whose root heddle made is renewed when 70 % of its life
+// has passed. Looks every `interval` on a thread of its own; when the API server is away, or what is there is
+// no good, the files stay as they are, which is logged once.
 class IssuerSecret {
  public:
   IssuerSecret(source::kubernetes::Caller& caller, IssuerSecretOptions options)

@@ -22,7 +22,8 @@ std::string digest_of(std::string_view token) {
 void TokenReviewer::review(const std::string& token, Done done) {
   if (token.empty() || token.size() > longest_token) {
     ++counters_.refused;
-    return done(make_error(Errc::permission_denied, token.empty() ? "no token" : "a token longer than 16 KiB"));
+    return done(
+        make_error(Errc::permission_denied, token.empty() ? "no token" : "a token longer than 16 KiB"));
   }
   const std::string digest = digest_of(token);
   if (auto known = recall(digest)) {
@@ -35,20 +36,21 @@ void TokenReviewer::review(const std::string& token, Done done) {
   request.content_type = "application/json";
   request.body = token_review_of(token, audience_);
   const auto begin = Clock::now();
-  caller_.call(std::move(request), patience,
-               [this, digest, begin, done = std::move(done)](const Result<source::kubernetes::Answer>& answer) {
-                 auto owner = judge(answer);
-                 const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
-                 counters_.microseconds += static_cast<std::uint64_t>(took.count());
-                 if (owner) {
-                   ++counters_.good;
-                   remember(digest, *owner);
-                 } else {
-                   const bool refused = owner.error().code == make_error_code(Errc::permission_denied);
-                   ++(refused ? counters_.refused : counters_.failed);
-                 }
-                 done(std::move(owner));
-               });
+  caller_.call(
+      std::move(request), patience,
+      [this, digest, begin, done = std::move(done)](const Result<source::kubernetes::Answer>& answer) {
+        auto owner = judge(answer);
+        const auto took = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - begin);
+        counters_.microseconds += static_cast<std::uint64_t>(took.count());
+        if (owner) {
+          ++counters_.good;
+          remember(digest, *owner);
+        } else {
+          const bool refused = owner.error().code == make_error_code(Errc::permission_denied);
+          ++(refused ? counters_.refused : counters_.failed);
+        }
+        done(std::move(owner));
+      });
 }
 
 Result<TokenOwner> TokenReviewer::judge(const Result<source::kubernetes::Answer>& answer) const {
@@ -56,9 +58,10 @@ Result<TokenOwner> TokenReviewer::judge(const Result<source::kubernetes::Answer>
     return make_error(Errc::unavailable, "the token could not be reviewed: " + answer.error().message());
   }
   if (answer->status != 200 && answer->status != 201) {
-    return make_error(Errc::unavailable, "the token could not be reviewed: TokenReview was answered with status " +
-                                             std::to_string(answer->status) +
-                                             (answer->status == 403 ? "; allow create of tokenreviews" : ""));
+    return make_error(Errc::unavailable,
+                      "the token could not be reviewed: TokenReview was answered with status " +
+                          std::to_string(answer->status) +
+                          (answer->status == 403 ? "; allow create of tokenreviews" : ""));
   }
   return owner_of(answer->body, audience_);
 }

@@ -15,8 +15,8 @@
 namespace heddle::control {
 
 // Has tokens reviewed by the API server. Good ones are remembered for `memory` by their digest, so that an
-// agent's own token is not reviewed with every certificate of a node that starts: for so long a revoked one is
-// still taken. Thread-safe; destruction waits for reviews under way.
+// agent's own token is not reviewed with every certificate of a node that starts: for so long a revoked one
+// is still taken. Thread-safe; destruction waits for reviews under way.
 class TokenReviewer {
  public:
   struct Counters {
@@ -31,8 +31,8 @@ class TokenReviewer {
   TokenReviewer(source::kubernetes::Caller& caller, std::string audience)
       : caller_(caller), audience_(std::move(audience)) {}
 
-  // `done` is called once, at once or on the caller's thread. Errc::permission_denied: not a good token; anything
-  // else: nothing is known of it, and the same question may be asked again.
+  // `done` is called once, at once or on the caller's thread. Errc::permission_denied: not a good token;
+  // anything else: nothing is known of it, and the same question may be asked again.
   void review(const std::string& token, Done done);
 
   const std::string& audience() const { return audience_; }

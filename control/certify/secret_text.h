@@ -18,8 +18,9 @@ struct IssuerSecretContent {
   std::string resource_version;  // for a replacement that must not undo another's
 };
 
-// Of a Secret of type kubernetes.io/tls (tls.crt, tls.key, ca.crt; as cert-manager writes it) or linkerd.io/tls
-// (crt.pem, key.pem). Errc::invalid_argument names the key that is missing or no base64; never a value.
+// Of a Secret of type kubernetes.io/tls (tls.crt, tls.key, ca.crt; as cert-manager writes it) or
+// linkerd.io/tls (crt.pem, key.pem). Errc::invalid_argument names the key that is missing or no base64; never
+// a value.
 Result<IssuerSecretContent> read_issuer_secret(std::string_view json);
 
 // A Secret of type kubernetes.io/tls, to be created, or to replace the one of `content.resource_version`.

@@ -52,10 +52,10 @@ bool read_account(const std::string& user, TokenOwner& out) {
 
 std::string token_review_of(std::string_view token, std::string_view audience) {
   namespace json = boost::json;
-  return json::serialize(
-      json::object{{"apiVersion", "authentication.k8s.io/v1"},
-                   {"kind", "TokenReview"},
-                   {"spec", json::object{{"token", token}, {"audiences", json::array{json::value(audience)}}}}});
+  return json::serialize(json::object{
+      {"apiVersion", "authentication.k8s.io/v1"},
+      {"kind", "TokenReview"},
+      {"spec", json::object{{"token", token}, {"audiences", json::array{json::value(audience)}}}}});
 }
 
 Result<TokenOwner> owner_of(std::string_view review, std::string_view audience) {
@@ -73,7 +73,8 @@ Result<TokenOwner> owner_of(std::string_view review, std::string_view audience) 
   owner.pod_uid = extra(in, user, "authentication.kubernetes.io/pod-uid");
   owner.node_name = extra(in, user, "authentication.kubernetes.io/node-name");
   const bool for_us = has_audience(in, status, audience);
-  if (auto read = in.result(); !read) return make_error(Errc::protocol, "TokenReview: " + read.error().detail);
+  if (auto read = in.result(); !read)
+    return make_error(Errc::protocol, "TokenReview: " + read.error().detail);
   if (!authenticated) return not_good(" (expired, forged, for another audience, or of a pod that is gone)");
   // An API server that knows no audiences leaves them out, and accepts what was meant for others.
   if (!for_us) return not_good(" for the audience " + std::string(audience));

@@ -23,8 +23,8 @@ class ListWatch {
     std::chrono::seconds watch_for{300};
     // Between questions that the server answers other than hoped for.
     Backoff::Policy backoff{std::chrono::milliseconds(100), std::chrono::seconds(10), 0.5};
-    // Between attempts to reach a server that is not there: they cost it nothing, and what it publishes when it is
-    // back is to be known soon. Where very many clients share a server, longer.
+    // Between attempts to reach a server that is not there: they cost it nothing, and what it publishes when
+    // it is back is to be known soon. Where very many clients share a server, longer.
     Backoff::Policy outage{std::chrono::milliseconds(100), std::chrono::milliseconds(500), 0.5};
   };
 

@@ -13,7 +13,8 @@ using test::ScriptedApi;
 
 inline constexpr std::chrono::milliseconds long_patience{20'000};
 
-// An agent with --source kubernetes and an API server that follows a script: a meshed namespace "shop", another "plain".
+// An agent with --source kubernetes and an API server that follows a script: a meshed namespace "shop",
+// another "plain".
 class ClusterTest : public AgentTest {
  protected:
   ClusterTest() {
@@ -39,11 +40,12 @@ class ClusterTest : public AgentTest {
 
   void put_pod(const std::string& ns, const std::string& name, const std::string& ip,
                const std::string& annotations = "") {
-    api_.put(ScriptedApi::pods, name,
-             R"({"metadata":{"name":")" + name + R"(","namespace":")" + ns + R"(","uid":"uid-)" + name +
-                 R"(","annotations":{)" + annotations +
-                 R"(}},"spec":{"nodeName":"node-1","serviceAccountName":"robot"},"status":{"phase":"Running",)" +
-                 (ip.empty() ? R"("podIPs":[])" : R"("podIP":")" + ip + "\"") + "}}");
+    api_.put(
+        ScriptedApi::pods, name,
+        R"({"metadata":{"name":")" + name + R"(","namespace":")" + ns + R"(","uid":"uid-)" + name +
+            R"(","annotations":{)" + annotations +
+            R"(}},"spec":{"nodeName":"node-1","serviceAccountName":"robot"},"status":{"phase":"Running",)" +
+            (ip.empty() ? R"("podIPs":[])" : R"("podIP":")" + ip + "\"") + "}}");
   }
 
   void start_agent(const std::vector<std::string>& more = {}) {
@@ -53,13 +55,16 @@ class ClusterTest : public AgentTest {
   }
 
   void await_watches() {
-    ASSERT_TRUE(test::eventually([this] { return api_.open_watches(ScriptedApi::pods) > 0 &&
-                                                 api_.open_watches(ScriptedApi::namespaces) > 0; },
-                                 long_patience));
+    ASSERT_TRUE(test::eventually(
+        [this] {
+          return api_.open_watches(ScriptedApi::pods) > 0 && api_.open_watches(ScriptedApi::namespaces) > 0;
+        },
+        long_patience));
   }
 
   node::CniReply add_pod(const TestPod& pod, const std::string& ns, const std::string& name,
-                         const std::map<std::string, std::string>& told = {{"kubernetes.io/config.seen", "x"}}) {
+                         const std::map<std::string, std::string>& told = {
+                             {"kubernetes.io/config.seen", "x"}}) {
     auto asked = request(pod, node::CniRequest::ADD);
     asked.set_pod_namespace(ns);
     asked.set_pod_name(name);

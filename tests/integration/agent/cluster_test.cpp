@@ -108,8 +108,9 @@ TEST_F(ClusterTest, APodThatRanBeforeHeddleIsEnrolledWhereItRuns) {
   ASSERT_TRUE(proxy.has_pod("old", long_patience));
   EXPECT_EQ(proxy.pod("old")->service_account(), "robot");
   EXPECT_EQ(proxy.pods(), 1U) << "a pod without a process cannot be enrolled";
-  EXPECT_TRUE(test::eventually([this] { return log().find("running pod is not meshed pod=shop/elsewhere") !=
-                                               std::string::npos; }, long_patience));
+  EXPECT_TRUE(test::eventually(
+      [this] { return log().find("running pod is not meshed pod=shop/elsewhere") != std::string::npos; },
+      long_patience));
   // The runtime's DEL names a sandbox that no ADD was seen of.
   auto asked = request(pod, node::CniRequest::DEL);
   asked.set_pod_namespace("shop");
@@ -126,8 +127,9 @@ TEST_F(ClusterTest, AProcessWithoutThePodsAddressDoesNotStandForIt) {
   const test::SocketMaker process(cgroup, pod.netns.get());
   put_pod("shop", "old", "10.88.201.2");
   start_agent();
-  EXPECT_TRUE(test::eventually([this] { return log().find("running pod is not meshed pod=shop/old") !=
-                                               std::string::npos; }, long_patience));
+  EXPECT_TRUE(test::eventually(
+      [this] { return log().find("running pod is not meshed pod=shop/old") != std::string::npos; },
+      long_patience));
   EXPECT_THAT(state(), Not(HasSubstr("uid-old")));
 }
 
@@ -155,7 +157,8 @@ TEST_F(ClusterTest, EventsTellOfEnrolledReleasedAndMisunderstoodPods) {
   const auto told = [this](const std::string& reason) {
     const auto events = api_.changes("/namespaces/plain/events");
     return std::count_if(events.begin(), events.end(), [&](const auto& change) {
-      return change.method == "POST" && change.body.find("\"reason\":\"" + reason + "\"") != std::string::npos;
+      return change.method == "POST" &&
+             change.body.find("\"reason\":\"" + reason + "\"") != std::string::npos;
     });
   };
   EXPECT_EQ(api_.changes("/events").size(), 0U) << "nobody asked for a mesh yet";

@@ -22,10 +22,11 @@ class ClusterTokensTest : public ClusterTest {
     // What this control takes for proof; the API server's answers say what the pod's token is.
     write("tokens/node-1.token", "s3cret-of-the-pod");
     write("node.token", "node-1:s3cret-of-the-agent");
-    write("objects/web.yaml",
-          "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop, uid: uid-web, annotations: "
-          "{linkerd.io/inject: enabled}}\nspec: {nodeName: node-1, serviceAccountName: robot}\nstatus: {podIP: "
-          "10.99.0.3, phase: Running}\n");
+    write(
+        "objects/web.yaml",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop, uid: uid-web, annotations: "
+        "{linkerd.io/inject: enabled}}\nspec: {nodeName: node-1, serviceAccountName: robot}\nstatus: {podIP: "
+        "10.99.0.3, phase: Running}\n");
     const auto pid = static_cast<unsigned>(::getpid());
     const std::string host = "127." + std::to_string(128 + (pid >> 16) % 64) + "." +
                              std::to_string((pid >> 8) % 256) + "." + std::to_string(pid % 256) + ":";
@@ -44,11 +45,10 @@ class ClusterTokensTest : public ClusterTest {
   }
 
   void start_control(const std::string& host) {
-    const std::vector<std::string> arguments{HEDDLE_CONTROL_PROGRAM,  "--source",        "folder:" + objects_,
-                                             "--state-dir",           run_ + "/control", "--identity-address",
-                                             identity_,               "--destination-address",
-                                             host + "8081",           "--admin-address", host + "8082",
-                                             "--node-tokens",         run_ + "/tokens"};
+    const std::vector<std::string> arguments{
+        HEDDLE_CONTROL_PROGRAM, "--source",      "folder:" + objects_,    "--state-dir", run_ + "/control",
+        "--identity-address",   identity_,       "--destination-address", host + "8081", "--admin-address",
+        host + "8082",          "--node-tokens", run_ + "/tokens"};
     std::vector<char*> raw;
     for (const auto& argument : arguments) raw.push_back(const_cast<char*>(argument.c_str()));
     raw.push_back(nullptr);
@@ -63,19 +63,22 @@ class ClusterTokensTest : public ClusterTest {
   }
 
   void grant(const std::string& token) {
-    api_.answer_next("/serviceaccounts/robot/token",
-                     {"201 Created", "",
-                      R"({"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","metadata":{},"spec":)"
-                      R"({"audiences":["identity.heddle.io"],"expirationSeconds":3600},"status":{"token":")" +
-                          token + R"(","expirationTimestamp":"2030-01-01T00:00:00Z"}})"});
+    api_.answer_next(
+        "/serviceaccounts/robot/token",
+        {"201 Created", "",
+         R"({"kind":"TokenRequest","apiVersion":"authentication.k8s.io/v1","metadata":{},"spec":)"
+         R"({"audiences":["identity.heddle.io"],"expirationSeconds":3600},"status":{"token":")" +
+             token + R"(","expirationTimestamp":"2030-01-01T00:00:00Z"}})"});
   }
 
   // The n-th certificate that the proxy gets.
   std::optional<node::ToProxy::Certificate> certify(FakeProxy& proxy, std::size_t n) {
     const Fd here = *open_netns("/proc/thread-self/ns/net");
-    test::must_run_in(here.get(), "cd " + run_ + " && openssl req -new -newkey ec -pkeyopt "
+    test::must_run_in(here.get(), "cd " + run_ +
+                                      " && openssl req -new -newkey ec -pkeyopt "
                                       "ec_paramgen_curve:P-256 -nodes -keyout key.pem -subj / -addext "
-                                      "subjectAltName=DNS:" + std::string(name) + " -outform DER -out csr.der 2>/dev/null");
+                                      "subjectAltName=DNS:" +
+                                      std::string(name) + " -outform DER -out csr.der 2>/dev/null");
     node::FromProxy request;
     request.mutable_certify_request()->set_identity(name);
     request.mutable_certify_request()->set_pod_id(1);

@@ -289,10 +289,13 @@ TEST_F(AgentTest, TakesNoPodForTheKubeletHoweverItsProcessIsCalled) {
 TEST_F(AgentTest, LearnsAnAddressThatTheNodeGetsLater) {
   const Fd here = *open_netns("/proc/thread-self/ns/net");
   start();
-  const std::string map = "bpftool map dump pinned $(find " + bpffs_.path() + "/heddle -name node_addresses) -j";
-  ASSERT_EQ(test::run_in(here.get(), map).output.find("\"0x0a\",\"0xf4\",\"0x07\",\"0x01\""), std::string::npos);
-  test::must_run_in(here.get(), "ip link add hdl-cni0 type bridge && ip addr add 10.244.7.1/24 dev hdl-cni0 && "
-                                "ip link set hdl-cni0 up");
+  const std::string map =
+      "bpftool map dump pinned $(find " + bpffs_.path() + "/heddle -name node_addresses) -j";
+  ASSERT_EQ(test::run_in(here.get(), map).output.find("\"0x0a\",\"0xf4\",\"0x07\",\"0x01\""),
+            std::string::npos);
+  test::must_run_in(here.get(),
+                    "ip link add hdl-cni0 type bridge && ip addr add 10.244.7.1/24 dev hdl-cni0 && "
+                    "ip link set hdl-cni0 up");
   ASSERT_EQ(add(make_pod()).code(), 0U);
   const auto dump = test::run_in(here.get(), map).output;
   test::must_run_in(here.get(), "ip link del hdl-cni0");

@@ -12,13 +12,17 @@ Event event() {
 
 TEST(Event, IsAboutThePodWithTheNodeAsItsSource) {
   const std::string text = encode_event(event(), "node-1");
-  EXPECT_NE(text.find(R"("involvedObject":{"apiVersion":"v1","kind":"Pod","namespace":"shop","name":"web-1","uid":"uid-1"})"),
-            std::string::npos)
+  EXPECT_NE(
+      text.find(
+          R"("involvedObject":{"apiVersion":"v1","kind":"Pod","namespace":"shop","name":"web-1","uid":"uid-1"})"),
+      std::string::npos)
       << text;
-  EXPECT_NE(text.find(R"("reason":"HeddleInterceptionFailed","message":"why; do this","type":"Warning",)"
-                      R"("source":{"component":"heddle-agent","host":"node-1"},)"
-                      R"("firstTimestamp":"1970-01-01T00:00:00Z","lastTimestamp":"1970-01-01T00:01:00Z","count":2)"),
-            std::string::npos)
+  EXPECT_NE(
+      text.find(
+          R"("reason":"HeddleInterceptionFailed","message":"why; do this","type":"Warning",)"
+          R"("source":{"component":"heddle-agent","host":"node-1"},)"
+          R"("firstTimestamp":"1970-01-01T00:00:00Z","lastTimestamp":"1970-01-01T00:01:00Z","count":2)"),
+      std::string::npos)
       << text;
 }
 

@@ -81,8 +81,9 @@ TEST(PodCgroup, IsFoundAsSystemdNamesIt) {
 }
 
 TEST(PodCgroup, IsFoundInAnyHierarchyOfCgroupV1) {
-  EXPECT_EQ(pod_of_cgroup("12:memory:/user.slice\n3:cpu,cpuacct:/kubepods/burstable/pod0a1b/x\n0::/\n", wanted),
-            "0a1b");
+  EXPECT_EQ(
+      pod_of_cgroup("12:memory:/user.slice\n3:cpu,cpuacct:/kubepods/burstable/pod0a1b/x\n0::/\n", wanted),
+      "0a1b");
 }
 
 TEST(PodCgroup, OfANameThatAPodMadeInsideItsOwnIsTheOuter) {

@@ -78,7 +78,8 @@ class ScriptedApi {
     std::string field(const std::string& name) const;  // empty: not there
   };
   std::vector<Asked> asked(const std::string& part) const;
-  // Those of them that change something: answered 201 with their own body, unless answer_next() says otherwise.
+  // Those of them that change something: answered 201 with their own body, unless answer_next() says
+  // otherwise.
   std::vector<Asked> changes(const std::string& part) const;
   std::size_t open_watches(const std::string& path) const;
 
