@@ -319,9 +319,9 @@ Result<> Agent::open_proxy_link() {
 Result<> Agent::open_admin() {
   Parts* parts = parts_.get();
   parts_->drops = std::make_unique<DropLog>(parts_->loop, parts_->enrolment->registry());
-  parts_->pages = std::make_unique<AdminPages>(
-      AdminPages::Subjects{options_.node_name, *parts_->enrolment, parts_->interception, *parts_->links,
-                           *parts_->certificates, *parts_->store, *parts_->drops, parts_->ready});
+  parts_->pages = std::make_unique<AdminPages>(AdminPages::Subjects{
+      options_.node_name, *parts_->enrolment, parts_->interception, *parts_->links, *parts_->certificates,
+      *parts_->store, *parts_->drops, parts_->ready, parts_->events.get()});
   // A pod's annotation may open eBPF later.
   parts_->drops->watch(parts_->interception.datapath());
   parts_->drops_timer = parts_->loop.every(std::chrono::milliseconds(1000),

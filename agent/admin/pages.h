@@ -9,6 +9,7 @@
 #include "agent/admin/http_server.h"
 #include "agent/cni/request.h"
 #include "agent/enrolment.h"
+#include "agent/events/recorder.h"
 #include "agent/identity/requests.h"
 #include "agent/metrics.h"
 
@@ -26,6 +27,7 @@ class AdminPages {
     StateStore& store;
     DropLog& drops;
     const bool& ready;
+    const EventRecorder* events = nullptr;  // null without a cluster
   };
   explicit AdminPages(Subjects subjects);
 

@@ -106,6 +106,12 @@ void AdminPages::link_metrics(MetricsText& text) {
   text.sample({}, certificates.retried);
   text.family("heddle_agent_certify_outstanding", "gauge", "Certificate requests without an answer.");
   text.sample({}, static_cast<std::uint64_t>(subjects_.certificates.outstanding()));
+  if (subjects_.events == nullptr) return;
+  const auto& events = subjects_.events->totals();
+  text.family("heddle_agent_events_total", "counter", "Events about pods, by result.");
+  text.sample({{"result", "written"}}, events.written);
+  text.sample({{"result", "failed"}}, events.failed);
+  text.sample({{"result", "dropped"}}, events.dropped);
 }
 
 std::string AdminPages::metrics() {
