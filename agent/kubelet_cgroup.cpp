@@ -68,7 +68,7 @@ Result<std::string> find_kubelet_cgroup(const std::string& mount, const std::str
     const std::string process = "/proc/" + pid;
     if (!is_kubelet(process)) continue;
     const std::string path = cgroup_path(process);
-    const std::string folder = path == "/" || path.empty() ? mount : mount + path;
+    std::string folder = path == "/" || path.empty() ? mount : mount + path;
     if (is_within(folder, pods_cgroup)) continue;  // a pod's, whatever its name
     if (is_within(pods_cgroup, folder)) {
       why = "the kubelet's cgroup " + folder + " has the pods' in it";

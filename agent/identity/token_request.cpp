@@ -64,7 +64,7 @@ std::string encode_token_request(const TokenSubject& subject, std::string_view a
 
 Result<GrantedToken> decode_token_answer(int status, std::string_view body) {
   if (status != 200 && status != 201) return refused(status);
-  const auto nonsense = make_error(Errc::protocol, "the API server's answer to a TokenRequest is none");
+  auto nonsense = make_error(Errc::protocol, "the API server's answer to a TokenRequest is none");
   json::error_code bad;
   const json::value value = json::parse(json::string_view(body.data(), body.size()), bad);
   const auto* root = bad ? nullptr : value.if_object();

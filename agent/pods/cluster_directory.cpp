@@ -130,8 +130,8 @@ class ClusterDirectory final : public PodDirectory {
   bool enabled() const override { return true; }
 
   bool look_up(std::string_view ns, std::string_view name, std::string_view uid,
-               std::chrono::milliseconds deadline, Answered done) override {
-    std::make_shared<Question>(api_, ns, name, uid, deadline, source_->current(), std::move(done))->begin();
+               std::chrono::milliseconds deadline, const Answered& done) override {
+    std::make_shared<Question>(api_, ns, name, uid, deadline, source_->current(), done)->begin();
     return true;
   }
 

@@ -53,7 +53,7 @@ class PodDirectory {
   // another thread. False: this source cannot be asked, and `done` is never called.
   using Answered = std::function<void(PodAnswer)>;
   virtual bool look_up(std::string_view, std::string_view, std::string_view, std::chrono::milliseconds,
-                       Answered) {
+                       const Answered&) {
     return false;
   }
   // What runs on this node, for enrolling pods that started before heddle did. Empty for a source that has
