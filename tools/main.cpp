@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <iostream>
 
 #include "tools/commands/command.h"
-#include "tools/output/error_text.h"
 
 #ifndef HEDDLE_VERSION
 #define HEDDLE_VERSION "0.1.0"
 #endif
-
-namespace heddle::tools {
-
-int report(const Error& error) {
-  std::fprintf(stderr, "heddle: %s\n", error_text(error).c_str());
-  return 1;
-}
-
-}  // namespace heddle::tools
 
 int main(int argc, char** argv) {
   using namespace heddle::tools;
