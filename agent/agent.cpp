@@ -494,6 +494,8 @@ Result<> Agent::remove_traces() {
   for (const char* name : {"/pods.json", "/cni-policy.json", "/cni.sock", "/proxy.sock", "/admin.sock"}) {
     ::unlink((parts_->folder + name).c_str());
   }
+  ::rmdir((parts_->folder + "/netns").c_str());
+  ::unlink((parts_->folder + "/lock").c_str());
   spdlog::info("uninstalled run_dir={} pin_folder={}", options_.run_dir, options_.pin_folder);
   return {};
 }

@@ -79,7 +79,7 @@ Result<InstallReport> join(const InstallOptions& options, const std::string& nam
 // The main network wrote its X.json again, which sorts after the X.conflist made of it: the runtime would go
 // on with what it was before.
 std::optional<std::string> written_anew(const InstallOptions& options, const std::string& list) {
-  const std::string single = stem(list) + ".json";
+  std::string single = stem(list) + ".json";
   const std::string path = options.conf_dir + "/" + single;
   if (!is_list(list) || !exists(path) || !exists(path + std::string(original_suffix))) return std::nullopt;
   return single;

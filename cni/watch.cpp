@@ -103,7 +103,8 @@ class Watcher {
     if (pause.count() > 0) {
       log(LogLevel::warn, report->file + " was rewritten " + std::to_string(throttle_.count()) +
                               " times; restoring it less often, wait_ms=" + std::to_string(pause.count()) +
-                              "; the main CNI plugin claims it alone: for Cilium set cni.exclusive=false");
+                              "; the main CNI plugin claims it alone: for Cilium set "
+                              "cni.exclusive=false, for others try --own-first");
     }
     return pause;
   }

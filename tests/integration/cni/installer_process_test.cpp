@@ -160,7 +160,11 @@ TEST_F(InstallerProcess, StaysWhenItIsToldTwiceToEndBeforeTheAgentSpoke) {
 
 TEST_F(InstallerProcess, FightsNobodyAtFullSpeed) {
   write(list(), main_list);
-  const auto child = start("install", {"--watch"});
+  const std::string log = folder_.path() + "/log";
+  const Child child({"/bin/sh", "-c",
+                     "exec " HEDDLE_CNI_BINARY " install --watch --conf-dir " + conf_dir() + " --bin-dir " +
+                         folder_.path() + "/bin 2>" + log},
+                    {}, "");
   ASSERT_TRUE(eventually([&] { return joined(); }));
   int restored = 0;
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
@@ -171,6 +175,8 @@ TEST_F(InstallerProcess, FightsNobodyAtFullSpeed) {
   }
   EXPECT_GE(restored, 3);
   EXPECT_LE(restored, 6) << "restored " << restored << " times in two seconds";
+  EXPECT_NE(text(log).find("cni.exclusive=false"), std::string::npos)
+      << "nobody is told what to do: " << text(log);
 }
 
 // What a runtime sees of an upgrade: the plugin is replaced over and over while it is run.

@@ -32,7 +32,7 @@ struct Looks {
   int once = 0;
   int patiently = 0;
 };
-Surroundings failing(const Error& error, Looks& looks, Result<Policy> policy = no_policy({})) {
+Surroundings failing(const Error& error, Looks& looks, const Result<Policy>& policy = no_policy({})) {
   return {[&looks, error](Command, const NetworkConfig&, Patience patience) -> Exchange {
             return [&looks, error, patience](const node::CniRequest&, int) -> Result<node::CniReply> {
               ++(patience == Patience::none ? looks.once : looks.patiently);
@@ -47,7 +47,7 @@ Surroundings absent() {
   return failing(make_errno(ECONNREFUSED, "gone"), looks);
 }
 
-Surroundings answering(std::uint32_t code, Result<Policy> policy = no_policy({})) {
+Surroundings answering(std::uint32_t code, const Result<Policy>& policy = no_policy({})) {
   return {[code](Command, const NetworkConfig&, Patience) -> Exchange {
             return [code](const node::CniRequest&, int) -> Result<node::CniReply> {
               node::CniReply reply;
