@@ -7,19 +7,16 @@ the second is. heddle-control has a network namespace of its own, so that the AP
 
 Exit status: 0 passed, 1 failed.
 """
-import os
 import sys
 import time
 
 from fixture import SECONDS, Lines, arguments, cluster_up
+from heddle_programs import Control
 
 from e2e_lab import eventually, run_cases  # isort: skip
 
-ADDRESS = "10.77.0.2"
 SERVICE = "web.shop.svc.cluster.local:80"
 LAG = 2.0  # seconds that a proxy may know a change later than the API server
-HERE = os.path.dirname(os.path.abspath(__file__))
-PYTHON = "/usr/bin/python3"  # Debian's, which python3-grpcio is for
 
 OBJECTS = """
 apiVersion: v1
@@ -44,46 +41,6 @@ metadata: {name: web, namespace: shop}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 """
 READY = '{{range .endpoints}}{{if .conditions.ready}}{{index .addresses 0}}:8080 {{end}}{{end}}{{"\\n"}}'
-
-
-class Control:
-    """heddle-control in a network namespace beside the API server's."""
-
-    def __init__(self, cluster, bin_dir):
-        self.cluster = cluster
-        self.state = cluster.folder + "/control"
-        cluster.run("sh", "-ec", f"""
-            ip netns add control
-            ip link add vcontrol type veth peer name eth0 netns control
-            ip link set vcontrol master bridge0 up
-            ip -n control link set lo up
-            ip -n control address add {ADDRESS}/24 dev eth0
-            ip -n control link set eth0 up""")
-        cluster.start("heddle-control", "nsenter", "--net=/run/netns/control", bin_dir + "/heddle-control", "--source",
-                      "kubernetes", "--kubeconfig", cluster.kubeconfig(), "--state-dir", self.state)
-        eventually("control is ready", self.ready)
-
-    def ready(self):
-        return self.page("/ready", "-f") != ""
-
-    def page(self, path, *flags):
-        return self.cluster.run("curl", "-s", "-m", "5", *flags, f"http://{ADDRESS}:9990{path}", check=False)
-
-    def metric(self, name):
-        values = [line.rpartition(" ")[2] for line in self.page("/metrics").splitlines() if line.startswith(name)]
-        return float(values[0]) if values else None
-
-    def cut_off(self):
-        """For control the API server is not there: its connections are reset, new ones refused."""
-        self.cluster.run("iptables", "-I", "INPUT", "-s", ADDRESS, "-p", "tcp", "--dport", "6443", "-j", "REJECT",
-                         "--reject-with", "tcp-reset")
-
-    def reconnect(self):
-        self.cluster.run("iptables", "-F", "INPUT")
-
-    def follow(self):
-        return Lines(self.cluster.command(PYTHON, HERE + "/watch_endpoints.py", ADDRESS + ":8086",
-                                          self.state + "/trust-anchors.pem", SERVICE))
 
 
 GIVEN = arguments(__doc__)
@@ -124,7 +81,7 @@ def judge(what, since, proxy, wanted):
 
 
 def a_deployment_scaled_up_and_down_reaches_proxies_as_the_api_server_publishes_it():
-    slices, proxy = published(), CONTROL.follow()
+    slices, proxy = published(), CONTROL.follow(SERVICE)
     for replicas in (1, 3, 0, 2):
         scale(replicas)
         wanted = wait_published(slices, replicas)
@@ -136,7 +93,7 @@ def a_deployment_scaled_up_and_down_reaches_proxies_as_the_api_server_publishes_
 
 
 def the_api_server_killed_and_back_with_compacted_history_loses_nothing():
-    proxy = CONTROL.follow()
+    proxy = CONTROL.follow(SERVICE)
     scale(2)
     eventually("two endpoints", lambda: len(endpoints(proxy.last())) == 2, 60)
     before = endpoints(proxy.last())
@@ -148,7 +105,7 @@ def the_api_server_killed_and_back_with_compacted_history_loses_nothing():
     scale(3)
     after = wait_published(slices, 3)
     CLUSTER.compact_history()
-    newcomer = CONTROL.follow()
+    newcomer = CONTROL.follow(SERVICE)
     eventually("a proxy that asks meanwhile is told what is known", lambda: endpoints(newcomer.last()) == before)
     assert endpoints(proxy.last()) == before, f"{proxy.last()} is not {before}"
     since = time.monotonic()

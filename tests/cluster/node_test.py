@@ -8,13 +8,11 @@ import json
 import sys
 
 from fixture import SECONDS, arguments, cluster_up
-
-from testbed import end
+from heddle_programs import PLUGIN_LOG, NodePrograms
 
 from e2e_lab import eventually, run_cases  # isort: skip
 
 CONFLIST = "/etc/cni/net.d/10-testnet.conflist"
-PLUGIN_LOG = "/var/log/heddle-cni.log"
 POD = """
 apiVersion: v1
 kind: Pod
@@ -25,42 +23,10 @@ spec:
 """
 
 
-class Heddle:
-    """heddle's programs on a node, run from where they were built, as services of the node."""
-
-    def __init__(self, node, bin_dir):
-        self.node = node
-        self.bin_dir = bin_dir
-        self.agent = None
-
-    def plugin(self, *words):
-        return self.node.run(self.bin_dir + "/heddle-cni", *words, "--conf-dir", "/etc/cni/net.d", "--bin-dir", "/opt/cni/bin",
-                             "--run-dir", "/run/heddle", "--log-file", PLUGIN_LOG)
-
-    def start_agent(self):
-        self.agent = self.node.start("heddle-agent", self.bin_dir + "/heddle-agent", "--node-name", self.node.name,
-                                     "--run-dir", "/run/heddle", "--http-address", "")
-        eventually("the agent answers", self.state)
-
-    def stop_agent(self):
-        status = end(self.agent)
-        assert status == 0, f"the agent ended with {status}"
-
-    def state(self):
-        text = self.node.run("curl", "-s", "-m", "5", "--unix-socket", "/run/heddle/agent/admin.sock", "http://agent/state",
-                             check=False)
-        return json.loads(text) if text else None
-
-    def pod(self, name):
-        """What the agent knows of a pod; None if nothing."""
-        found = [pod for pod in self.state()["pods"] if pod["name"] == name]
-        return found[0] if found else None
-
-
 GIVEN = arguments(__doc__)
 CLUSTER = cluster_up()
 NODE = CLUSTER.nodes["node1"]
-HEDDLE = Heddle(NODE, GIVEN.bin_dir)
+HEDDLE = NodePrograms(NODE, GIVEN.bin_dir)
 
 
 def calls(pod, command=None):
