@@ -109,6 +109,10 @@ class Node:
         """A process that runs until `end`."""
         return self.cluster.spawn(f"{self.name}-{log}", *self.command(*words))
 
+    def load_image(self, archive):
+        """An OCI or Docker archive, for pods with imagePullPolicy Never or IfNotPresent; returns ctr's words."""
+        return self.run("ctr", "-n", "k8s.io", "images", "import", os.path.abspath(archive))
+
     def read(self, path):
         return self.run("cat", path, check=False)
 
