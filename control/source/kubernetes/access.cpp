@@ -113,9 +113,10 @@ Result<Access> access_of_server(std::string_view url) {
 Result<Access> in_cluster_access(const std::string& host, const std::string& port,
                                  const std::string& folder) {
   if (host.empty() || port.empty()) {
-    return make_error(Errc::not_found,
-                      "neither a kubeconfig nor a pod's environment (KUBERNETES_SERVICE_HOST and "
-                      "KUBERNETES_SERVICE_PORT): give --kubeconfig PATH");
+    return make_error(
+        Errc::not_found,
+        "neither a kubeconfig (--kubeconfig, KUBECONFIG, ~/.kube/config) nor a pod's environment "
+        "(KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT): give --kubeconfig PATH");
   }
   const bool v6 = host.find(':') != std::string::npos;
   auto out = access_of_server("https://" + (v6 ? "[" + host + "]" : host) + ":" + port);
@@ -238,12 +239,12 @@ Result<Access> Kubeconfig::cluster_access(const Entry& cluster, bool allow_insec
 Result<> Kubeconfig::add_user(const Entry& user, Access& access) {
   const std::string what = "user '" + user.name + "': ";
   for (const std::string_view key :
-       {"exec", "auth-provider", "username", "password", "as", "as-groups", "as-uid", "as-user-extra"}) {
+       {"auth-provider", "username", "password", "as", "as-groups", "as-uid", "as-user-extra"}) {
     const Value* value = user.value.find(key);
     if (value == nullptr || value->kind == Value::Kind::null) continue;
     return make_error(Errc::unsupported,
                       what + std::string(key) +
-                          " is not supported: use a token, a tokenFile or a client certificate "
+                          " is not supported: use exec, a token, a tokenFile or a client certificate "
                           "(`kubectl create token` makes a token)");
   }
   Reader in;
@@ -263,6 +264,11 @@ Result<> Kubeconfig::add_user(const Entry& user, Access& access) {
   }
   access.certificate = std::move(*certificate);
   access.key = std::move(*key);
+  const Value* exec = user.value.find("exec");
+  if (exec == nullptr || exec->kind == Value::Kind::null) return {};
+  auto plugin = exec_plugin_of(*exec, user.folder);
+  if (!plugin) return Error{plugin.error().code, what + plugin.error().detail};
+  access.plugin = std::move(*plugin);
   return {};
 }
 

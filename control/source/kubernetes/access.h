@@ -2,16 +2,22 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/result.h"
 #include "control/source/document.h"
+#include "control/source/kubernetes/exec_credential.h"
 
 // PURE: reads no file and no environment; the client reads the files named here whenever it connects, so
 // that replaced certificates and tokens are taken up.
 namespace heddle::source::kubernetes {
+
+class Credentials;
 
 // Something in PEM, or a token: given in the configuration itself, or in a file.
 struct Material {
@@ -32,6 +38,13 @@ struct Access {
   Material certificate;  // both or none
   Material key;
   Material token;  // sent beside a certificate if there are both
+  // A program that gives the token or the certificate; what is given above goes before it.
+  std::optional<ExecPlugin> plugin;
+
+  // What find_access() adds. Null: no program.
+  std::shared_ptr<Credentials> credentials;
+  // Empty: this never changes. Else reads anew where it came from; thread-safe, and what it gives has none.
+  std::function<Result<Access>()> read_again;
 };
 
 // "https://HOST[:PORT][/PATH]"; anything else is refused, http:// too: tokens would be readable.
@@ -52,7 +65,7 @@ class Kubeconfig {
 
   // Of the context with this name, or of current-context when it is empty. A cluster that says
   // insecure-skip-tls-verify is refused unless `allow_insecure`. Errc::unsupported for what heddle cannot do
-  // (exec plugins, auth providers, passwords, impersonation, proxies).
+  // (auth providers, passwords, impersonation, proxies).
   Result<Access> access(const std::string& context, bool allow_insecure) const;
 
  private:

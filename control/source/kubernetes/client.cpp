@@ -2,11 +2,13 @@
 #include "control/source/kubernetes/client.h"
 
 #include <netinet/tcp.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
@@ -28,6 +30,8 @@ namespace {
 constexpr auto awaited = asio::as_tuple(asio::use_awaitable);
 constexpr std::size_t header_limit = 16 * 1024;
 constexpr std::size_t piece_size = 32 * 1024;
+constexpr std::chrono::milliseconds plugin_look_up{
+    20};                                            // from one look at whether it gave something to the next
 constexpr std::size_t complaint_limit = 64 * 1024;  // of a body that explains a refusal
 
 // Requests leave at once, and a server that vanished without a word is noticed before a watch's silence would
@@ -118,6 +122,9 @@ asio::awaitable<Result<Answer>> Client::ask(Request asked, const Sink* sink,
 
 asio::awaitable<Result<Answer>> Client::ask_once(const Request& asked, const Sink* sink,
                                                  std::chrono::milliseconds silence) {
+  if (!connection_) read_again();
+  const auto obtained = co_await obtain_credential();
+  if (!obtained) co_return obtained.error();
   if (!connection_) {
     const auto connected = co_await connect();
     if (!connected) co_return connected.error();
@@ -129,11 +136,16 @@ asio::awaitable<Result<Answer>> Client::ask_once(const Request& asked, const Sin
 }
 
 asio::awaitable<Result<>> Client::connect() {
-  auto tls = make_tls_context(access_);
+  Access presented = access();
+  if (credential_ != nullptr && presented.certificate.empty()) {
+    presented.certificate.text = credential_->certificate;
+    presented.key.text = credential_->key;
+  }
+  auto tls = make_tls_context(presented);
   if (!tls) co_return tls.error();
   tcp::resolver resolver(context_);
-  const std::string port = std::to_string(access_.port);
-  const auto [resolve_error, places] = co_await resolver.async_resolve(access_.host, port, awaited);
+  const std::string port = std::to_string(access().port);
+  const auto [resolve_error, places] = co_await resolver.async_resolve(access().host, port, awaited);
   if (resolve_error) co_return failed(resolve_error, "its name cannot be resolved");
   connection_ = std::make_unique<Connection>(context_, std::move(*tls));
   Connection& c = *connection_;
@@ -141,7 +153,7 @@ asio::awaitable<Result<>> Client::connect() {
   const auto [connect_error, place] = co_await c.socket().async_connect(places, awaited);
   if (connect_error) co_return failed(connect_error, "cannot connect");
   tune(c.socket().socket());
-  if (auto set = expect_server(c.stream.native_handle(), access_); !set) co_return set;
+  if (auto set = expect_server(c.stream.native_handle(), access()); !set) co_return set;
   c.socket().expires_after(timeouts_.connect);
   const auto [tls_error] = co_await c.stream.async_handshake(asio::ssl::stream_base::client, awaited);
   if (tls_error) {
@@ -149,20 +161,61 @@ asio::awaitable<Result<>> Client::connect() {
     if (why.empty()) co_return failed(tls_error, "TLS");
     co_return make_error(
         Errc::permission_denied,
-        "API server " + access_.host + ":" + port + ": its certificate is not accepted: " + why +
-            "; compare certificate-authority and tls-server-name (" + access_.server_name + ")");
+        "API server " + access().host + ":" + port + ": its certificate is not accepted: " + why +
+            "; compare certificate-authority and tls-server-name (" + access().server_name + ")");
   }
   co_return Result<>();
+}
+
+const Access& Client::access() const {
+  return newer_ ? *newer_ : access_;
+}
+
+// What cannot be read does not part us from a server that we can speak to.
+void Client::read_again() {
+  if (!access_.read_again) return;
+  auto read = access_.read_again();
+  if (read) {
+    newer_ = std::move(*read);
+    complaint_.clear();
+    return;
+  }
+  const std::string why = read.error().message();
+  if (why != complaint_) spdlog::warn("what the kubeconfig said before stays in use: {}", why);
+  complaint_ = why;
+}
+
+// Once per question, so that its connection and its token are of one credential.
+asio::awaitable<Result<>> Client::obtain_credential() {
+  credential_.reset();
+  const auto credentials = access().credentials;
+  if (credentials == nullptr || !access().token.empty() || !access().certificate.empty())
+    co_return Result<>();
+  auto given = credentials->get();
+  while (!given) {
+    asio::steady_timer timer(context_, plugin_look_up);
+    co_await timer.async_wait(awaited);
+    given = credentials->get();
+  }
+  if (!*given) co_return given->error();
+  credential_ = **given;
+  co_return Result<>();
+}
+
+// Empty: none is sent.
+Result<std::string> Client::token() const {
+  if (!access().token.empty()) return read_token(access().token);
+  return credential_ == nullptr ? std::string() : credential_->token;
 }
 
 asio::awaitable<Result<>> Client::send(const Request& asked) {
   http::request<http::string_body> request;
   request.version(11);
   request.method_string(asked.method);
-  request.target(access_.path_prefix + asked.target);
-  const bool v6 = access_.host.find(':') != std::string::npos;
-  const std::string host = v6 ? "[" + access_.host + "]" : access_.host;
-  request.set(http::field::host, access_.port == 443 ? host : host + ":" + std::to_string(access_.port));
+  request.target(access().path_prefix + asked.target);
+  const bool v6 = access().host.find(':') != std::string::npos;
+  const std::string host = v6 ? "[" + access().host + "]" : access().host;
+  request.set(http::field::host, access().port == 443 ? host : host + ":" + std::to_string(access().port));
   request.set(http::field::user_agent, "heddle");
   request.set(http::field::accept, "application/json");
   request.set(http::field::accept_encoding, "gzip");
@@ -171,11 +224,9 @@ asio::awaitable<Result<>> Client::send(const Request& asked) {
     request.body() = asked.body;
   }
   if (asked.method != "GET") request.prepare_payload();
-  if (!access_.token.empty()) {
-    const auto token = read_token(access_.token);
-    if (!token) co_return token.error();
-    request.set(http::field::authorization, "Bearer " + *token);
-  }
+  const auto token = this->token();
+  if (!token) co_return token.error();
+  if (!token->empty()) request.set(http::field::authorization, "Bearer " + *token);
   connection_->socket().expires_after(timeouts_.answer);
   const auto [error, bytes] = co_await http::async_write(connection_->stream, request, awaited);
   if (error) co_return failed(error, "cannot send a request");
@@ -194,6 +245,7 @@ asio::awaitable<Result<Answer>> Client::receive(const Sink* sink, std::chrono::m
   if (header_error) co_return failed(header_error, "no answer");
   Answer answer;
   answer.status = parser.get().result_int();
+  if (answer.status == 401 && credential_ != nullptr) access().credentials->refuse(credential_);
   const auto retry_after = parser.get()[http::field::retry_after];
   answer.retry_after = retry_after_of({retry_after.data(), retry_after.size()});
   const auto encoding = parser.get()[http::field::content_encoding];
@@ -228,13 +280,14 @@ asio::awaitable<Result<Answer>> Client::receive(const Sink* sink, std::chrono::m
     if (!taken) co_return taken.error();
   }
   if (gunzip && !gunzip->complete()) co_return make_error(Errc::protocol, "a gzip answer ends too early");
-  if (!parser.keep_alive()) connection_.reset();
+  // A certificate is presented when connecting only.
+  if (!parser.keep_alive() || answer.status == 401) connection_.reset();
   co_return answer;
 }
 
 // The codes that matter to the caller are told apart; the rest says what the system says.
 Error Client::failed(const boost::system::error_code& code, const std::string& doing) const {
-  const std::string what = "API server " + access_.host + ":" + std::to_string(access_.port) + ": " + doing;
+  const std::string what = "API server " + access().host + ":" + std::to_string(access().port) + ": " + doing;
   if (code == beast::error::timeout) return make_error(Errc::timeout, what + " in time");
   const bool broke_off = code == http::error::end_of_stream || code == http::error::partial_message;
   if (code.category() == make_error_code(http::error::bad_version).category() && !broke_off) {

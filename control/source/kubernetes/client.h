@@ -14,6 +14,7 @@
 
 #include "base/result.h"
 #include "control/source/kubernetes/access.h"
+#include "control/source/kubernetes/credentials.h"
 
 namespace heddle::source::kubernetes {
 
@@ -38,8 +39,9 @@ struct Answer {
 };
 
 // HTTP/1.1 over TLS with one API server: one request at a time, over a connection that is kept while both
-// sides like it. Certificates are read when connecting and tokens with every request, so that replaced files
-// are taken up. Redirections are not followed. Belongs to its io_context's one thread.
+// sides like it. The kubeconfig and certificates are read when connecting and tokens with every request, so
+// that replaced files are taken up; a program that gives credentials is waited for. Redirections are not
+// followed. Belongs to its io_context's one thread.
 class Client {
  public:
   // Takes the body of an answer with status 200 as it arrives: first an empty piece with the header. An error
@@ -75,12 +77,19 @@ class Client {
   boost::asio::awaitable<Result<Answer>> ask(Request asked, const Sink* sink,
                                              std::chrono::milliseconds silence);
   boost::asio::awaitable<Result<Answer>> receive(const Sink* sink, std::chrono::milliseconds silence);
+  void read_again();
+  boost::asio::awaitable<Result<>> obtain_credential();
+  Result<std::string> token() const;
+  const Access& access() const;
   Error failed(const boost::system::error_code& code, const std::string& doing) const;
 
   boost::asio::io_context& context_;
   const Access& access_;
   Timeouts timeouts_;
-  std::unique_ptr<Connection> connection_;  // null: none
+  std::optional<Access> newer_;                       // what the kubeconfig said last
+  std::string complaint_;                             // about what it says now
+  std::shared_ptr<const ExecCredential> credential_;  // a program's, for the question that is asked
+  std::unique_ptr<Connection> connection_;            // null: none
 };
 
 }  // namespace heddle::source::kubernetes

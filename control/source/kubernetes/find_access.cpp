@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/source/kubernetes/find_access.h"
 
+#include <openssl/evp.h>
 #include <unistd.h>
 
+#include <boost/json.hpp>
 #include <cstdlib>
+#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "base/io/file.h"
+#include "control/source/kubernetes/credentials.h"
 
 namespace heddle::source::kubernetes {
 namespace {
@@ -53,15 +57,93 @@ Result<Access> access_of_files(const std::vector<std::string>& paths, bool all_n
   return merged->access(context, allow_insecure);
 }
 
+constexpr const char* pods_folder = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+// Where the person's own configuration is; empty: there is none.
+std::string home_config() {
+  const std::string home = environment("HOME");
+  std::string path = home.empty() ? std::string() : home + "/.kube/config";
+  if (path.empty() || ::access(path.c_str(), F_OK) != 0) path.clear();
+  return path;
+}
+
+std::string base64(const std::string& text) {
+  std::string out((text.size() + 2) / 3 * 4 + 1, '\0');
+  const int size =
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
+                      reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  out.resize(static_cast<std::size_t>(size));
+  return out;
+}
+
+// What a plugin may be told of the cluster (spec.cluster of an ExecCredential).
+Result<std::string> cluster_of(const Access& access) {
+  const bool v6 = access.host.find(':') != std::string::npos;
+  boost::json::object out;
+  out["server"] = "https://" + (v6 ? "[" + access.host + "]" : access.host) + ":" +
+                  std::to_string(access.port) + access.path_prefix;
+  if (access.server_name != access.host) out["tls-server-name"] = access.server_name;
+  if (access.skip_verification) out["insecure-skip-tls-verify"] = true;
+  std::string authority = access.authority.text;
+  if (authority.empty() && !access.authority.path.empty()) {
+    auto read = read_file(access.authority.path);
+    if (!read) return read.error();
+    authority = std::move(*read);
+  }
+  if (!authority.empty()) out["certificate-authority-data"] = base64(authority);
+  return boost::json::serialize(out);
+}
+
+// The program that gives credentials is kept from one reading to the next, with what it gave, while the
+// kubeconfig says the same of it and of the cluster.
+class Kept {
+ public:
+  Result<> adopt(Access& access) {
+    if (!access.plugin) return {};
+    auto cluster = cluster_of(access);
+    if (!cluster) return cluster.error();
+    const std::lock_guard lock(mutex_);
+    if (!credentials_ || plugin_ != access.plugin || cluster_ != *cluster) {
+      credentials_ = std::make_shared<Credentials>(*access.plugin, *cluster);
+      plugin_ = access.plugin;
+      cluster_ = std::move(*cluster);
+    }
+    access.credentials = credentials_;
+    return {};
+  }
+
+ private:
+  std::mutex mutex_;
+  std::optional<ExecPlugin> plugin_;
+  std::string cluster_;
+  std::shared_ptr<Credentials> credentials_;
+};
+
+Result<Access> access_of_files_again(const std::vector<std::string>& paths, bool all_needed,
+                                     const std::string& context, bool allow_insecure) {
+  const auto kept = std::make_shared<Kept>();
+  const auto read = [=]() -> Result<Access> {
+    auto access = access_of_files(paths, all_needed, context, allow_insecure);
+    if (!access) return access;
+    if (auto adopted = kept->adopt(*access); !adopted) return adopted.error();
+    return access;
+  };
+  auto access = read();
+  if (access) access->read_again = read;
+  return access;
+}
+
 }  // namespace
 
 Result<Access> find_access(const std::string& kubeconfig, const std::string& context, bool allow_insecure) {
-  if (!kubeconfig.empty()) return access_of_files({kubeconfig}, true, context, allow_insecure);
+  if (!kubeconfig.empty()) return access_of_files_again({kubeconfig}, true, context, allow_insecure);
   if (const auto paths = split(environment("KUBECONFIG")); !paths.empty()) {
-    return access_of_files(paths, false, context, allow_insecure);
+    return access_of_files_again(paths, false, context, allow_insecure);
   }
-  return in_cluster_access(environment("KUBERNETES_SERVICE_HOST"), environment("KUBERNETES_SERVICE_PORT"),
-                           "/var/run/secrets/kubernetes.io/serviceaccount");
+  const std::string host = environment("KUBERNETES_SERVICE_HOST");
+  const std::string home = home_config();
+  if (host.empty() && !home.empty()) return access_of_files_again({home}, true, context, allow_insecure);
+  return in_cluster_access(host, environment("KUBERNETES_SERVICE_PORT"), pods_folder);
 }
 
 }  // namespace heddle::source::kubernetes

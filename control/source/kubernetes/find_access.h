@@ -8,8 +8,9 @@
 
 namespace heddle::source::kubernetes {
 
-// Reads the kubeconfig that is named, else those of KUBECONFIG, else a pod's environment. Of the files of
-// KUBECONFIG some may be missing, as for kubectl.
+// Reads the kubeconfig that is named; else those of KUBECONFIG, of which some may be missing; else what a pod
+// finds (KUBERNETES_SERVICE_HOST and the files of its ServiceAccount); else ~/.kube/config. What comes from
+// kubeconfigs can be read again.
 Result<Access> find_access(const std::string& kubeconfig, const std::string& context, bool allow_insecure);
 
 }  // namespace heddle::source::kubernetes

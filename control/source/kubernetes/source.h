@@ -13,7 +13,7 @@ namespace heddle::source {
 
 struct KubernetesOptions {
   // A kubeconfig; empty: the files of the environment variable KUBECONFIG (separated by ':'), else what a pod
-  // finds (KUBERNETES_SERVICE_HOST, the files of its ServiceAccount).
+  // finds (KUBERNETES_SERVICE_HOST, the files of its ServiceAccount), else ~/.kube/config.
   std::string kubeconfig;
   std::string context;  // empty: current-context
   bool insecure_skip_tls_verify = false;
