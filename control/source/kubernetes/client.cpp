@@ -135,13 +135,17 @@ asio::awaitable<Result<Answer>> Client::ask_once(const Request& asked, const Sin
   co_return co_await receive(sink, silence);
 }
 
-asio::awaitable<Result<>> Client::connect() {
+// With the certificate that a program gave, if it did.
+Result<asio::ssl::context> Client::tls_context() const {
+  if (credential_ == nullptr || !access().certificate.empty()) return make_tls_context(access());
   Access presented = access();
-  if (credential_ != nullptr && presented.certificate.empty()) {
-    presented.certificate.text = credential_->certificate;
-    presented.key.text = credential_->key;
-  }
-  auto tls = make_tls_context(presented);
+  presented.certificate.text = credential_->certificate;
+  presented.key.text = credential_->key;
+  return make_tls_context(presented);
+}
+
+asio::awaitable<Result<>> Client::connect() {
+  auto tls = tls_context();
   if (!tls) co_return tls.error();
   tcp::resolver resolver(context_);
   const std::string port = std::to_string(access().port);

@@ -3,6 +3,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ssl/context.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -70,6 +71,7 @@ class Client {
  private:
   struct Connection;
 
+  Result<boost::asio::ssl::context> tls_context() const;
   boost::asio::awaitable<Result<>> connect();
   boost::asio::awaitable<Result<Answer>> ask_once(const Request& asked, const Sink* sink,
                                                   std::chrono::milliseconds silence);
