@@ -24,6 +24,7 @@ class ControlProcess {
   void start();   // waits for /ready
   void launch();  // does not wait
   bool ready() const;
+  pid_t pid() const { return pid_; }
   void kill();      // SIGKILL
   int terminate();  // SIGTERM; its exit code
   void put(const std::string& file, const std::string& yaml) { folder_.put("objects/" + file, yaml); }
