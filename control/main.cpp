@@ -14,6 +14,8 @@
 #include "control/certify/reviewer.h"
 #include "control/certify/store.h"
 #include "control/discovery/messages.h"
+#include "control/injector/injector.h"
+#include "control/injector/taint_keeper.h"
 #include "control/rpc/server.h"
 #include "control/rpc/services.h"
 #include "control/settings.h"
@@ -45,7 +47,10 @@ struct Control {
   std::unique_ptr<EndpointTopics> endpoints;
   std::unique_ptr<ProfileTopics> profiles;
   IdentityParts identity_service;
+  std::unique_ptr<source::kubernetes::Caller> caller;  // null: there is no API server
+  std::unique_ptr<TaintKeeper> taints;                 // told by the source
   std::unique_ptr<source::Source> source;
+  std::unique_ptr<Injector> injector;
   std::unique_ptr<AdminServer> admin;
   std::unique_ptr<RpcServer> destination;
   std::unique_ptr<RpcServer> identity;
@@ -55,12 +60,15 @@ void publish(Control& control, const std::shared_ptr<const source::Snapshot>& sn
   control.endpoints->publish(snapshot);
   control.profiles->publish(snapshot);
   control.identity_service.waiting->retry();
+  if (control.taints) control.taints->look(snapshot);
 }
 
 std::string metrics_page(const Control& control) {
   return render_metrics({HEDDLE_VERSION, control.started, control.authority->current()->not_after(),
                          control.source->status(), control.endpoints->questions(),
-                         control.profiles->questions(), control.counters, control.certifier->counters()});
+                         control.profiles->questions(), control.counters, control.certifier->counters(),
+                         control.injector ? &control.injector->counters() : nullptr,
+                         control.taints ? &control.taints->counters() : nullptr});
 }
 
 bool in_cluster(const Settings& s) {
@@ -147,6 +155,32 @@ Result<> start_source(Control& control) {
   return control.source->start([&control](const auto& snapshot) { publish(control, snapshot); });
 }
 
+// What changes the cluster; before the source, whose thread tells of changes.
+Result<> start_caller(Control& control) {
+  const Settings& s = control.settings;
+  if (s.source != "kubernetes") {
+    if (s.webhook_address.empty()) return {};
+    return make_error(Errc::invalid_argument, "--webhook-address needs --source kubernetes");
+  }
+  auto access = source::kubernetes::find_access(s.kubeconfig, s.context, s.insecure_skip_tls_verify);
+  if (!access) return access.error();
+  control.caller = std::make_unique<source::kubernetes::Caller>(std::move(*access));
+  control.taints = std::make_unique<TaintKeeper>(*control.caller, s.control_namespace);
+  return {};
+}
+
+Result<> start_injector(Control& control) {
+  const Settings& s = control.settings;
+  if (s.webhook_address.empty()) return {};
+  auto injector = Injector::start(
+      {s.webhook_address, {s.control_namespace, nullptr}, {s.control_namespace, s.webhook_tls_secret}},
+      *control.caller, [&control] { return control.source->current(); });
+  if (!injector) return injector.error();
+  control.injector = std::move(*injector);
+  spdlog::info("serving the injector port={}", control.injector->port());
+  return {};
+}
+
 Result<> start_admin(Control& control) {
   auto admin = AdminServer::start(
       control.settings.admin_address,
@@ -195,7 +229,9 @@ Result<bool> start(Control& control, const sigset_t& signals) {
   if (!fetched) return fetched.error();
   if (!*fetched) return false;
   if (auto done = open_authority(control); !done) return done.error();
+  if (auto done = start_caller(control); !done) return done.error();
   if (auto done = start_source(control); !done) return done.error();
+  if (auto done = start_injector(control); !done) return done.error();
   if (auto done = start_admin(control); !done) return done.error();
   if (!wait_for_objects(control, signals)) return false;
   if (auto done = start_servers(control); !done) return done.error();

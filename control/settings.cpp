@@ -66,6 +66,12 @@ void add_flags(CLI::App& app, Settings& s) {
   flag(app, "trust-domain", s.trust_domain, "Last part of every identity")->check(check_dns_name);
   flag(app, "cluster-domain", s.cluster_domain, "Last part of services' names")->check(check_dns_name);
   flag(app, "control-namespace", s.control_namespace, "Namespace in every identity")->check(check_dns_name);
+  flag(app, "webhook-address", s.webhook_address,
+       "Injector webhook (HTTPS), as :8443; of --source kubernetes. Empty: none");
+  flag(app, "webhook-tls-secret", s.webhook_tls_secret,
+       "Secret of type kubernetes.io/tls in the control namespace for the webhook; caBundle is then left to "
+       "its "
+       "issuer. Empty: control makes its own");
   flag(app, "node-tokens", s.node_tokens,
        "Folder of NODE.token files: the secrets agents prove their node with");
   flag(app, "token-audience", s.token_audience,

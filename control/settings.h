@@ -21,6 +21,8 @@ struct Settings {
   std::string trust_domain = "cluster.local";
   std::string cluster_domain = "cluster.local";
   std::string control_namespace = "heddle";
+  std::string webhook_address;     // empty: no injector
+  std::string webhook_tls_secret;  // empty: control makes its own certificate
   std::string node_tokens;
   std::string token_audience = "identity.heddle.io";
   std::string agent_service_account = "heddle-agent";

@@ -83,6 +83,54 @@ void add_source(Page& page, const source::Status& status) {
               std::chrono::duration<double>(std::chrono::steady_clock::now() - status.last_heard).count());
 }
 
+void add_injector(Page& page, const InjectorCounters& injector) {
+  page.family("heddle_control_injector_requests_total", "counter",
+              "Admission reviews answered, all allowed.");
+  std::uint64_t answered = 0;
+  for (std::size_t i = 0; i < injector_outcome_names.size(); ++i) {
+    answered += injector.outcomes[i].load();
+    page.sample(fmt::format("{{outcome=\"{}\"}}", injector_outcome_names[i]), injector.outcomes[i].load());
+  }
+  page.family("heddle_control_injector_bad_requests_total", "counter",
+              "Requests that could not be answered with a review.");
+  page.sample("", injector.server.bad_requests.load());
+  // A summary's two samples have names of their own.
+  page.family("heddle_control_injector_duration_seconds", "summary", "Time spent on admission reviews.");
+  page.sample("_sum", static_cast<double>(injector.microseconds.load()) / 1e6);
+  page.sample("_count", answered);
+  page.family("heddle_control_injector_connections", "gauge", "Open connections to the webhook.");
+  page.sample("", injector.server.open.load());
+  page.family("heddle_control_injector_connections_refused_total", "counter",
+              "Connections closed at once: too many, or no certificate yet.");
+  page.sample("", injector.server.turned_away.load());
+  page.family("heddle_control_injector_handshakes_failed_total", "counter", "TLS handshakes that failed.");
+  page.sample("", injector.server.handshakes_failed.load());
+  page.family("heddle_control_injector_certificate_expiration_timestamp_seconds", "gauge",
+              "When the webhook's certificate expires; 0 while there is none.");
+  page.sample("", injector.keeper.certificate_ends.load());
+  page.family("heddle_control_injector_certificates_made_total", "counter",
+              "Certificates of the webhook that this replica made or renewed.");
+  page.sample("", injector.keeper.certificates_made.load());
+  page.family("heddle_control_injector_bundle_patches_total", "counter",
+              "Times that this replica put caBundle right.");
+  page.sample("", injector.keeper.bundles_patched.load());
+  page.family("heddle_control_injector_keeper_failures_total", "counter",
+              "Rounds in which certificate or caBundle could not be kept right.");
+  page.sample("", injector.keeper.failures.load());
+}
+
+void add_taints(Page& page, const TaintCounters& taints) {
+  page.family("heddle_control_startup_taints_removed_total", "counter",
+              "Nodes that this replica freed of heddle.io/agent-not-ready.");
+  page.sample("", taints.removed.load());
+  page.family("heddle_control_startup_taint_conflicts_total", "counter",
+              "Patches refused because the node had changed.");
+  page.sample("", taints.conflicts.load());
+  page.family("heddle_control_startup_taint_failures_total", "counter",
+              "Nodes that could not be read or patched.");
+  page.sample("", taints.failures.load());
+}
+
 }  // namespace
 
 std::string render_metrics(const MetricsInput& input) {
@@ -94,6 +142,8 @@ std::string render_metrics(const MetricsInput& input) {
   add_destination(page, input);
   add_certificates(page, input);
   add_source(page, input.source);
+  if (input.injector != nullptr) add_injector(page, *input.injector);
+  if (input.taints != nullptr) add_taints(page, *input.taints);
   return page.take();
 }
 

@@ -6,6 +6,7 @@
 
 #include "control/certify/certifier.h"
 #include "control/counters.h"
+#include "control/injector/counters.h"
 #include "control/source/source.h"
 
 namespace heddle::control {
@@ -20,6 +21,8 @@ struct MetricsInput {
   std::size_t profile_questions = 0;
   const RpcCounters& rpc;
   const Certifier::Counters& certificates;
+  const InjectorCounters* injector = nullptr;  // null: there is none
+  const TaintCounters* taints = nullptr;
 };
 
 // Prometheus text exposition format 0.0.4.

@@ -58,6 +58,9 @@ Node decode_node(Reader& in, const Value& object) {
   in.each_in(in.map(&object, "status"), "addresses", [&](const Value& address) {
     if (in.text(&address, "type") == "InternalIP") in.add_ip(&address, "address", node.internal_ips);
   });
+  in.each_in(in.map(&object, "spec"), "taints", [&](const Value& taint) {
+    if (in.text(&taint, "key") == startup_taint) node.startup_tainted = true;
+  });
   return node;
 }
 

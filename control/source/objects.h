@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -74,9 +75,13 @@ struct ServiceAccount {
   bool operator==(const ServiceAccount&) const = default;
 };
 
+// On nodes until their agent is ready: pods that do not tolerate it wait.
+inline constexpr std::string_view startup_taint = "heddle.io/agent-not-ready";
+
 struct Node {
   Meta meta;  // label topology.kubernetes.io/zone
   std::vector<IpAddress> internal_ips;
+  bool startup_tainted = false;  // has the taint heddle.io/agent-not-ready
 
   bool operator==(const Node&) const = default;
 };

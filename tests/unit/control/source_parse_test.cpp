@@ -262,5 +262,16 @@ TEST(ParseObjects, SaysWhereTheTextIsBroken) {
   EXPECT_THAT(error_of("{\"kind\": \"Pod\"", Format::json), HasSubstr("not JSON"));
 }
 
+TEST(ParseObjects, KnowsTheStartupTaintOfNodes) {
+  const auto objects = parse_objects(
+      "{apiVersion: v1, kind: Node, metadata: {name: a}, spec: {taints: [{key: x}, {key: "
+      "heddle.io/agent-not-ready, effect: NoSchedule}]}}\n---\n"
+      "{apiVersion: v1, kind: Node, metadata: {name: b}, spec: {taints: [{key: x}]}}",
+      Format::yaml);
+  ASSERT_TRUE(objects);
+  EXPECT_TRUE(objects->nodes.at(0)->startup_tainted);
+  EXPECT_FALSE(objects->nodes.at(1)->startup_tainted);
+}
+
 }  // namespace
 }  // namespace heddle::source
