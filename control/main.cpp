@@ -47,7 +47,6 @@ struct Control {
   std::unique_ptr<EndpointTopics> endpoints;
   std::unique_ptr<ProfileTopics> profiles;
   IdentityParts identity_service;
-  std::unique_ptr<source::kubernetes::Caller> caller;  // null: there is no API server
   std::unique_ptr<TaintKeeper> taints;                 // told by the source
   std::unique_ptr<source::Source> source;
   std::unique_ptr<Injector> injector;
@@ -78,8 +77,11 @@ bool in_cluster(const Settings& s) {
 Result<> open_cluster(Control& control) {
   const Settings& s = control.settings;
   if (!in_cluster(s)) {
-    if (s.issuer_secret.empty()) return {};
-    return make_error(Errc::invalid_argument, "--issuer-secret needs --source kubernetes");
+    const char* given = !s.issuer_secret.empty()     ? "--issuer-secret"
+                        : !s.webhook_address.empty() ? "--webhook-address"
+                                                     : nullptr;
+    if (given == nullptr) return {};
+    return make_error(Errc::invalid_argument, std::string(given) + " needs --source kubernetes");
   }
   auto access = source::kubernetes::find_access(s.kubeconfig, s.context, s.insecure_skip_tls_verify);
   if (!access) return access.error();
@@ -155,20 +157,6 @@ Result<> start_source(Control& control) {
   return control.source->start([&control](const auto& snapshot) { publish(control, snapshot); });
 }
 
-// What changes the cluster; before the source, whose thread tells of changes.
-Result<> start_caller(Control& control) {
-  const Settings& s = control.settings;
-  if (s.source != "kubernetes") {
-    if (s.webhook_address.empty()) return {};
-    return make_error(Errc::invalid_argument, "--webhook-address needs --source kubernetes");
-  }
-  auto access = source::kubernetes::find_access(s.kubeconfig, s.context, s.insecure_skip_tls_verify);
-  if (!access) return access.error();
-  control.caller = std::make_unique<source::kubernetes::Caller>(std::move(*access));
-  control.taints = std::make_unique<TaintKeeper>(*control.caller, s.control_namespace);
-  return {};
-}
-
 Result<> start_injector(Control& control) {
   const Settings& s = control.settings;
   if (s.webhook_address.empty()) return {};
@@ -229,7 +217,9 @@ Result<bool> start(Control& control, const sigset_t& signals) {
   if (!fetched) return fetched.error();
   if (!*fetched) return false;
   if (auto done = open_authority(control); !done) return done.error();
-  if (auto done = start_caller(control); !done) return done.error();
+  if (control.caller) {
+    control.taints = std::make_unique<TaintKeeper>(*control.caller, control.settings.control_namespace);
+  }
   if (auto done = start_source(control); !done) return done.error();
   if (auto done = start_injector(control); !done) return done.error();
   if (auto done = start_admin(control); !done) return done.error();

@@ -475,6 +475,14 @@ std::vector<ScriptedApi::Asked> ScriptedApi::changes(const std::string& part) co
   return out;
 }
 
+std::vector<std::string> ScriptedApi::bodies(const std::string& what) const {
+  std::vector<std::string> out;
+  for (const Asked& one : asked({})) {
+    if (one.method + " " + one.target == what) out.push_back(one.body);
+  }
+  return out;
+}
+
 std::size_t ScriptedApi::open_watches(const std::string& path) const {
   const std::lock_guard lock(mutex_);
   const auto found = watches_.find(path);

@@ -81,6 +81,8 @@ class ScriptedApi {
   // Those of them that change something: answered 201 with their own body, unless answer_next() says
   // otherwise.
   std::vector<Asked> changes(const std::string& part) const;
+  // Bodies of requests by method and target: "PATCH /api/v1/nodes/n1".
+  std::vector<std::string> bodies(const std::string& what) const;
   std::size_t open_watches(const std::string& path) const;
 
  private:
