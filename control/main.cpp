@@ -11,7 +11,6 @@
 #include "control/admin/metrics.h"
 #include "control/certify/certifier.h"
 #include "control/certify/issuer_secret.h"
-#include "control/certify/reviewer.h"
 #include "control/certify/store.h"
 #include "control/discovery/messages.h"
 #include "control/injector/injector.h"
@@ -41,7 +40,6 @@ struct Control {
   RpcCounters counters;
   std::unique_ptr<source::kubernetes::Caller> caller;  // of a cluster
   std::unique_ptr<IssuerSecret> issuer_secret;
-  std::unique_ptr<TokenReviewer> reviewer;
   std::unique_ptr<AuthorityStore> authority;
   std::unique_ptr<Certifier> certifier;
   std::unique_ptr<EndpointTopics> endpoints;
@@ -86,8 +84,6 @@ Result<> open_cluster(Control& control) {
   auto access = source::kubernetes::find_access(s.kubeconfig, s.context, s.insecure_skip_tls_verify);
   if (!access) return access.error();
   control.caller = std::make_unique<source::kubernetes::Caller>(std::move(*access));
-  if (s.node_tokens.empty())
-    control.reviewer = std::make_unique<TokenReviewer>(*control.caller, s.token_audience);
   return {};
 }
 
@@ -151,9 +147,7 @@ Result<> start_source(Control& control) {
   control.endpoints =
       std::make_unique<EndpointTopics>(EndpointTraits{control.names}, control.source->current());
   control.profiles = std::make_unique<ProfileTopics>(ProfileTraits{control.names}, control.source->current());
-  control.identity_service = make_identity_service(
-      *control.certifier, *control.source, control.counters,
-      {control.reviewer.get(), {control.settings.control_namespace, control.settings.agent_service_account}});
+  control.identity_service = make_identity_service(*control.certifier, *control.source, control.counters);
   return control.source->start([&control](const auto& snapshot) { publish(control, snapshot); });
 }
 
@@ -225,7 +219,7 @@ Result<bool> start(Control& control, const sigset_t& signals) {
   if (auto done = start_admin(control); !done) return done.error();
   if (!wait_for_objects(control, signals)) return false;
   if (auto done = start_servers(control); !done) return done.error();
-  if (control.settings.node_tokens.empty() && !control.reviewer) {
+  if (control.settings.node_tokens.empty()) {
     spdlog::warn("no --node-tokens: every certificate request will be refused");
   }
   control.ready = true;

@@ -74,12 +74,6 @@ void add_flags(CLI::App& app, Settings& s) {
        "issuer. Empty: control makes its own");
   flag(app, "node-tokens", s.node_tokens,
        "Folder of NODE.token files: the secrets agents prove their node with");
-  flag(app, "token-audience", s.token_audience,
-       "Audience that agents' and pods' tokens must be for; the API server reviews them where --source is "
-       "kubernetes and --node-tokens is not given");
-  flag(app, "agent-service-account", s.agent_service_account,
-       "ServiceAccount of the agents, in --control-namespace")
-      ->check(check_dns_name);
   flag(app, "issuer-secret", s.issuer_secret,
        "Secret of --control-namespace that holds the issuer (kubernetes.io/tls or linkerd.io/tls); made if "
        "there "

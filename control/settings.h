@@ -24,8 +24,6 @@ struct Settings {
   std::string webhook_address;     // empty: no injector
   std::string webhook_tls_secret;  // empty: control makes its own certificate
   std::string node_tokens;
-  std::string token_audience = "identity.heddle.io";
-  std::string agent_service_account = "heddle-agent";
   std::string issuer_secret;
   std::string trust_anchors_configmap = "heddle-trust-anchors";
   std::string issuer_certificate;

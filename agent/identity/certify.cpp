@@ -47,14 +47,6 @@ std::string trimmed(std::string text) {
   return text;
 }
 
-// Empty where there is no file and none is needed.
-Result<std::string> own_token(const std::string& file, bool needed) {
-  if (file.empty() && !needed) return std::string();
-  auto token = read_file(file, max_token_bytes);
-  if (!token) return make_error(Errc::unavailable, "cannot read --token-file: " + token.error().message());
-  return trimmed(std::move(*token));
-}
-
 }  // namespace
 
 struct IdentityClient::Impl {
@@ -116,17 +108,18 @@ IdentityClient::~IdentityClient() {
 
 void IdentityClient::certify(const std::string& identity, const std::string& csr,
                              const std::string& pod_token, Done done) {
-  auto own = own_token(impl_->options.token_file, pod_token.empty());
-  if (!own) return done(own.error());
+  auto token = pod_token.empty() ? read_file(impl_->options.token_file, max_token_bytes) : pod_token;
+  if (!token) {
+    done(make_error(Errc::unavailable, "cannot read --token-file: " + token.error().message()));
+    return;
+  }
   if (auto connected = impl_->connect(); !connected) {
     done(connected.error());
     return;
   }
   auto call = std::make_shared<Call>();
   call->request.set_identity(identity);
-  call->request.set_token(pod_token.empty() ? *own : pod_token);
-  // Beside a pod's token the agent's own proves the node.
-  if (!pod_token.empty() && !own->empty()) call->context.AddMetadata("authorization", "Bearer " + *own);
+  call->request.set_token(trimmed(std::move(*token)));
   call->request.set_certificate_signing_request(csr);
   call->context.set_deadline(std::chrono::system_clock::now() + impl_->options.deadline);
   call->stub = api::Identity::NewStub(impl_->channel);

@@ -34,8 +34,7 @@ class IdentityClient {
   explicit IdentityClient(Options options);
   // Cancels what is outstanding and waits for its callbacks.
   ~IdentityClient();
-  // `pod_token`: of a pod that has the identity; the token file's then goes beside it, as the agent's own
-  // (metadata `authorization`). Empty: the token file's stands for it.
+  // `pod_token`: of a pod that has the identity; empty: the token file's stands for it.
   void certify(const std::string& identity, const std::string& csr, const std::string& pod_token, Done done);
 
  private:

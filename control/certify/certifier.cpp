@@ -42,58 +42,19 @@ bool Certifier::within_failure_rate() {
   return failures_.take(std::chrono::steady_clock::now());
 }
 
-// The node that asks; a pod that is not known yet may come.
-std::variant<std::string, Refused> Certifier::node_of(const Request& request,
-                                                      const source::Snapshot& snapshot) const {
-  if (!request.asker) {
-    auto node = tokens_.check(request.token);
-    if (!node) return Refused{Refusal::token, node.error().detail};
-    return std::move(*node);
-  }
-  if (const auto* refused = std::get_if<Refused>(&*request.asker)) return *refused;
-  const auto& asker = std::get<Asker>(*request.asker);
-  if (!asker.agent) return asker.node;
-  auto node = agent_node(*asker.agent, snapshot);
-  if (node) return std::move(*node);
-  const bool may_come = node.error().code == make_error_code(Errc::not_found);
-  return Refused{may_come ? Refusal::not_scheduled : Refusal::token, node.error().detail};
-}
-
-// Whether the node may have this identity, and the pod whose token it brings is one of that identity there.
-std::optional<Refused> Certifier::refuses(const Request& request, const std::string& node,
-                                          const source::Snapshot& snapshot) const {
-  const auto* asker = request.asker ? std::get_if<Asker>(&*request.asker) : nullptr;
-  if (asker != nullptr && asker->pod) {
-    const auto pod = bound_pod(*asker->pod, snapshot);
-    if (!pod) return Refused{Refusal::not_scheduled, pod.error().detail};
-    const auto own = source::identity_name(asker->pod->service_account, asker->pod->ns,
-                                           names_.control_namespace, names_.trust_domain);
-    if (own != request.identity) {
-      return Refused{Refusal::token,
-                     "the token is of " + own + ": a pod's token cannot obtain another's identity"};
-    }
-    if ((*pod)->node_name != node) {
-      return Refused{Refusal::not_scheduled, "pod " + asker->pod->ns + "/" + asker->pod->pod_name +
-                                                 " does not run on node " + node +
-                                                 ": a node only gets the identities of its own pods"};
-    }
-  }
-  if (node_may_have(snapshot, node, request.identity, names_)) return std::nullopt;
-  return Refused{Refusal::not_scheduled, "no pod with identity " + request.identity +
-                                             " is scheduled on node " + node +
-                                             ": a node only gets the identities of its own pods"};
-}
-
 std::variant<IssuedCertificate, Refused> Certifier::decide(const Request& request,
                                                            const source::Snapshot& snapshot, bool counts) {
   if (!is_identity(request.identity)) return Refused{Refusal::bad_request, "the identity is not a DNS name"};
-  const auto asks = node_of(request, snapshot);
-  if (const auto* refused = std::get_if<Refused>(&asks)) return *refused;
-  const auto* node = &std::get<std::string>(asks);
+  const auto node = tokens_.check(request.token);
+  if (!node) return Refused{Refusal::token, node.error().detail};
   if (counts && !within_rate(*node)) {
     return Refused{Refusal::rate, "node " + *node + " asks for more than 50 certificates a second"};
   }
-  if (auto refused = refuses(request, *node, snapshot)) return std::move(*refused);
+  if (!node_may_have(snapshot, *node, request.identity, names_)) {
+    return Refused{Refusal::not_scheduled, "no pod with identity " + request.identity +
+                                               " is scheduled on node " + *node +
+                                               ": a node only gets the identities of its own pods"};
+  }
   const auto key = check_signing_request(request.csr, request.identity);
   if (!key) return Refused{Refusal::bad_request, key.error().detail};
   auto issued = authority_()->issue(*key, request.identity);

@@ -9,12 +9,10 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 
-#include "control/certify/asker.h"
 #include "control/certify/authority.h"
 #include "control/certify/rate.h"
 #include "control/certify/tokens.h"
@@ -45,16 +43,14 @@ enum class Attempt : std::uint8_t {
   last,   // now a refusal is final
 };
 
-// Decides on certificates: who asks (the node's secret, or tokens that were reviewed), may it (a pod of that
-// identity is scheduled there), is the request sound; then signs. Thread-safe.
+// Decides on certificates: who asks (the node's token), may it (a pod of that identity is scheduled there),
+// is the request sound; then signs. Thread-safe.
 class Certifier {
  public:
   struct Request {
     std::string identity;
     std::string token;
     std::string csr;  // DER
-    // Who asks, where that was found out before; without it `token` is a node's secret.
-    std::optional<std::variant<Asker, Refused>> asker = {};
   };
   struct Counters {
     std::atomic<std::uint64_t> issued{0};
@@ -78,9 +74,6 @@ class Certifier {
 
   std::variant<IssuedCertificate, Refused> decide(const Request& request, const source::Snapshot& snapshot,
                                                   bool counts);
-  std::variant<std::string, Refused> node_of(const Request& request, const source::Snapshot& snapshot) const;
-  std::optional<Refused> refuses(const Request& request, const std::string& node,
-                                 const source::Snapshot& snapshot) const;
   bool within_rate(const std::string& node);
   bool within_failure_rate();
 

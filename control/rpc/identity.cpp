@@ -7,7 +7,6 @@
 
 #include "api/linkerd/identity.grpc.pb.h"
 #include "control/certify/certifier.h"
-#include "control/certify/reviewer.h"
 #include "control/rpc/services.h"
 #include "control/source/source.h"
 
@@ -41,20 +40,21 @@ void encode(const IssuedCertificate& issued, identity_api::CertifyResponse& resp
 
 class IdentityService final : public identity_api::Identity::CallbackService, public WaitingRequests {
  public:
-  IdentityService(Certifier& certifier, const source::Source& source, RpcCounters& counters, Review review)
-      : certifier_(certifier), source_(source), counters_(counters), review_(std::move(review)) {}
+  IdentityService(Certifier& certifier, const source::Source& source, RpcCounters& counters)
+      : certifier_(certifier), source_(source), counters_(counters) {}
 
   // Signing takes some 0.2 ms: not worth a thread of its own.
   grpc::ServerUnaryReactor* Certify(grpc::CallbackServerContext* context,
                                     const identity_api::CertifyRequest* request,
                                     identity_api::CertifyResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    Waiting call{reactor, request, response, std::chrono::steady_clock::now() + longest_wait, {}};
-    if (review_.reviewer == nullptr) {
-      begin(std::move(call));
-    } else {
-      review(std::move(call), bearer_of(*context));
-    }
+    const Waiting call{reactor, request, response, std::chrono::steady_clock::now() + longest_wait};
+    if (answer(call, Attempt::first)) return reactor;
+    // Asked again under the lock, so that a snapshot that came in between is not missed.
+    const std::lock_guard lock(mutex_);
+    const bool may_wait = !ended_ && waiting_.size() < most_waiting;
+    if (!answer(call, may_wait ? Attempt::again : Attempt::last)) waiting_.push_back(call);
+    show_waiting();
     return reactor;
   }
 
@@ -83,75 +83,14 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     const identity_api::CertifyRequest* request;
     identity_api::CertifyResponse* response;
     std::chrono::steady_clock::time_point deadline;
-    std::optional<std::variant<Asker, Refused>> asker;
   };
-
-  static std::string bearer_of(const grpc::CallbackServerContext& context) {
-    const auto found = context.client_metadata().find("authorization");
-    if (found == context.client_metadata().end()) return {};
-    const std::string_view value(found->second.data(), found->second.size());
-    constexpr std::string_view scheme = "Bearer ";
-    return value.starts_with(scheme) ? std::string(value.substr(scheme.size())) : std::string();
-  }
-
-  static Refused refusal_of(const Error& error) {
-    const bool denied = error.code == make_error_code(Errc::permission_denied);
-    return {denied ? Refusal::token : Refusal::unavailable, error.detail};
-  }
-
-  // The agent's token first: a stranger's pod token is not worth a question.
-  void review(Waiting call, const std::string& agent_token) {
-    if (agent_token.empty()) {
-      call.asker = Refused{Refusal::token, "the agent's own token is missing (metadata authorization)"};
-      return begin(std::move(call));
-    }
-    review_.reviewer->review(agent_token, [this, call = std::move(call)](Result<TokenOwner> agent) mutable {
-      if (!agent) {
-        call.asker = refusal_of(agent.error());
-        return begin(std::move(call));
-      }
-      auto asker = asker_of(std::move(*agent), std::nullopt, review_.agents);
-      if (!asker) {
-        call.asker = refusal_of(asker.error());
-        return begin(std::move(call));
-      }
-      if (!call.request->token().empty()) return review_pod(std::move(call), std::move(*asker));
-      call.asker = std::move(*asker);
-      begin(std::move(call));
-    });
-  }
-
-  void review_pod(Waiting call, Asker asker) {
-    const std::string token = call.request->token();
-    review_.reviewer->review(
-        token, [this, call = std::move(call), asker = std::move(asker)](Result<TokenOwner> pod) mutable {
-          if (!pod) {
-            call.asker = refusal_of(pod.error());
-          } else if (auto both = asker_of(std::move(*asker.agent), std::move(*pod), review_.agents)) {
-            call.asker = std::move(*both);
-          } else {
-            call.asker = refusal_of(both.error());
-          }
-          begin(std::move(call));
-        });
-  }
-
-  // Who asks is known.
-  void begin(Waiting call) {
-    if (answer(call, Attempt::first)) return;
-    // Asked again under the lock, so that a snapshot that came in between is not missed.
-    const std::lock_guard lock(mutex_);
-    const bool may_wait = !ended_ && waiting_.size() < most_waiting;
-    if (!answer(call, may_wait ? Attempt::again : Attempt::last)) waiting_.push_back(std::move(call));
-    show_waiting();
-  }
 
   void show_waiting() { counters_.certify_waiting = static_cast<std::int64_t>(waiting_.size()); }
 
   // False: the pod is not known, and the call may wait for it.
   bool answer(const Waiting& call, Attempt attempt) {
     const Certifier::Request request{call.request->identity(), call.request->token(),
-                                     call.request->certificate_signing_request(), call.asker};
+                                     call.request->certificate_signing_request()};
     const auto outcome = certifier_.certify(request, *source_.current(), attempt);
     if (const auto* refused = std::get_if<Refused>(&outcome)) {
       if (attempt != Attempt::last && refused->reason == Refusal::not_scheduled) return false;
@@ -166,7 +105,6 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
   Certifier& certifier_;
   const source::Source& source_;
   RpcCounters& counters_;
-  const Review review_;
   std::mutex mutex_;
   std::list<Waiting> waiting_;
   bool ended_ = false;
@@ -174,9 +112,9 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
 
 }  // namespace
 
-IdentityParts make_identity_service(Certifier& certifier, const source::Source& source, RpcCounters& counters,
-                                    Review review) {
-  auto service = std::make_shared<IdentityService>(certifier, source, counters, std::move(review));
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source,
+                                    RpcCounters& counters) {
+  auto service = std::make_shared<IdentityService>(certifier, source, counters);
   return {service, service};
 }
 

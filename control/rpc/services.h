@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 
-#include "control/certify/asker.h"
 #include "control/counters.h"
 #include "control/discovery/messages.h"
 
@@ -20,7 +19,6 @@ class Source;
 namespace heddle::control {
 
 class Certifier;
-class TokenReviewer;
 
 // The references must outlive the services. Shared pointers only because gRPC's types are incomplete here.
 std::shared_ptr<grpc::Service> make_destination_service(std::string cluster_domain, EndpointTopics& endpoints,
@@ -41,14 +39,7 @@ struct IdentityParts {
   std::shared_ptr<grpc::Service> service;
   std::shared_ptr<WaitingRequests> waiting;
 };
-// Who asks is told by tokens that `review` has reviewed: the agent's own in the metadata `authorization:
-// Bearer TOKEN`, and, unless it is empty, the pod's in the request. Without `review` the request's token is a
-// node's secret. `review` must outlive the service.
-struct Review {
-  TokenReviewer* reviewer = nullptr;
-  AgentAccount agents;
-};
-IdentityParts make_identity_service(Certifier& certifier, const source::Source& source, RpcCounters& counters,
-                                    Review review);
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source,
+                                    RpcCounters& counters);
 
 }  // namespace heddle::control
