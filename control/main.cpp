@@ -11,6 +11,7 @@
 #include "control/admin/metrics.h"
 #include "control/certify/certifier.h"
 #include "control/certify/issuer_secret.h"
+#include "control/certify/reviewer.h"
 #include "control/certify/store.h"
 #include "control/discovery/messages.h"
 #include "control/injector/injector.h"
@@ -40,6 +41,8 @@ struct Control {
   RpcCounters counters;
   std::unique_ptr<source::kubernetes::Caller> caller;  // of a cluster
   std::unique_ptr<IssuerSecret> issuer_secret;
+  ReviewCounters reviews;
+  std::unique_ptr<Reviewer> reviewer;  // null: --node-tokens
   std::unique_ptr<AuthorityStore> authority;
   std::unique_ptr<Certifier> certifier;
   std::unique_ptr<EndpointTopics> endpoints;
@@ -65,7 +68,8 @@ std::string metrics_page(const Control& control) {
                          control.source->status(), control.endpoints->questions(),
                          control.profiles->questions(), control.counters, control.certifier->counters(),
                          control.injector ? &control.injector->counters() : nullptr,
-                         control.taints ? &control.taints->counters() : nullptr});
+                         control.taints ? &control.taints->counters() : nullptr,
+                         control.reviewer ? &control.reviews : nullptr});
 }
 
 bool in_cluster(const Settings& s) {
@@ -140,6 +144,18 @@ Result<std::unique_ptr<source::Source>> make_source(const Settings& s) {
   return source::make_kubernetes_source(options);
 }
 
+// Where there is an API server, it knows whose a token is.
+Result<ReviewedTokens> start_reviewer(Control& control) {
+  const Settings& s = control.settings;
+  if (s.source != "kubernetes" || !s.node_tokens.empty()) return ReviewedTokens{};
+  auto access = source::kubernetes::find_access(s.kubeconfig, s.context, s.insecure_skip_tls_verify);
+  if (!access) return access.error();
+  control.reviewer = std::make_unique<Reviewer>(std::move(*access), s.token_audience, control.reviews);
+  return ReviewedTokens{
+      [&control](const std::string& token, auto done) { control.reviewer->review(token, std::move(done)); },
+      s.accept_pod_tokens};
+}
+
 Result<> start_source(Control& control) {
   auto source = make_source(control.settings);
   if (!source) return source.error();
@@ -147,7 +163,10 @@ Result<> start_source(Control& control) {
   control.endpoints =
       std::make_unique<EndpointTopics>(EndpointTraits{control.names}, control.source->current());
   control.profiles = std::make_unique<ProfileTopics>(ProfileTraits{control.names}, control.source->current());
-  control.identity_service = make_identity_service(*control.certifier, *control.source, control.counters);
+  auto tokens = start_reviewer(control);
+  if (!tokens) return tokens.error();
+  control.identity_service =
+      make_identity_service(*control.certifier, *control.source, control.counters, std::move(*tokens));
   return control.source->start([&control](const auto& snapshot) { publish(control, snapshot); });
 }
 
@@ -219,7 +238,7 @@ Result<bool> start(Control& control, const sigset_t& signals) {
   if (auto done = start_admin(control); !done) return done.error();
   if (!wait_for_objects(control, signals)) return false;
   if (auto done = start_servers(control); !done) return done.error();
-  if (control.settings.node_tokens.empty()) {
+  if (control.reviewer == nullptr && control.settings.node_tokens.empty()) {
     spdlog::warn("no --node-tokens: every certificate request will be refused");
   }
   control.ready = true;

@@ -81,6 +81,12 @@ void add_flags(CLI::App& app, Settings& s) {
   flag(app, "trust-anchors-configmap", s.trust_anchors_configmap,
        "ConfigMap of --control-namespace with the roots in ca-bundle.crt, beside --issuer-secret")
       ->check(check_dns_name);
+  flag(app, "token-audience", s.token_audience,
+       "Of --source kubernetes without --node-tokens: what the tokens of pods and agents must be made for")
+      ->check(check_dns_name);
+  app.add_flag("--accept-pod-tokens", s.accept_pod_tokens,
+               "Certify a pod that sends its own token without an agent's beside it, as a sidecar does")
+      ->envname(env_name("accept-pod-tokens"));
   flag(app, "identity-issuer-certificate", s.issuer_certificate, "PEM file: issuer, then its intermediates");
   flag(app, "identity-issuer-key", s.issuer_key, "PEM file: the issuer's unencrypted key");
   flag(app, "trust-anchors", s.trust_anchors, "PEM file: the roots; these three together or none of them");

@@ -26,6 +26,8 @@ struct Settings {
   std::string node_tokens;
   std::string issuer_secret;
   std::string trust_anchors_configmap = "heddle-trust-anchors";
+  std::string token_audience = "identity.heddle.io";
+  bool accept_pod_tokens = false;
   std::string issuer_certificate;
   std::string issuer_key;
   std::string trust_anchors;

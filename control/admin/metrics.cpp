@@ -16,6 +16,10 @@ class Page {
   void sample(std::string_view labels, Number value) {
     text_ += fmt::format("{}{} {}\n", name_, labels, value);
   }
+  template <class Number>
+  void sample_of(std::string_view suffix, std::string_view labels, Number value) {
+    text_ += fmt::format("{}{}{} {}\n", name_, suffix, labels, value);
+  }
   std::string take() { return std::move(text_); }
 
  private:
@@ -60,6 +64,25 @@ void add_certificates(Page& page, const MetricsInput& input) {
   page.family("heddle_control_issuer_expiration_timestamp_seconds", "gauge",
               "When the issuer certificate expires.");
   page.sample("", std::chrono::system_clock::to_time_t(input.issuer_not_after));
+}
+
+void add_reviews(Page& page, const ReviewCounters& reviews) {
+  page.family("heddle_control_token_reviews_total", "counter", "Tokens that the API server was asked about.");
+  for (std::size_t i = 0; i < review_result_names.size(); ++i) {
+    page.sample(fmt::format("{{result=\"{}\"}}", review_result_names[i]), reviews.results[i].load());
+  }
+  page.family("heddle_control_token_reviews_outstanding", "gauge", "Reviews that wait for the API server.");
+  page.sample("", reviews.outstanding.load());
+  page.family("heddle_control_token_review_duration_seconds", "histogram", "From a token to its review.");
+  std::uint64_t total = 0;
+  for (std::size_t i = 0; i < reviews.took.size(); ++i) {
+    total += reviews.took[i].load();
+    const std::string bound = i < ReviewCounters::bounds.size() ? fmt::format("{}", ReviewCounters::bounds[i])
+                                                                : std::string("+Inf");
+    page.sample_of("_bucket", fmt::format("{{le=\"{}\"}}", bound), total);
+  }
+  page.sample_of("_sum", "", static_cast<double>(reviews.took_microseconds.load()) / 1e6);
+  page.sample_of("_count", "", total);
 }
 
 void add_source(Page& page, const source::Status& status) {
@@ -141,6 +164,7 @@ std::string render_metrics(const MetricsInput& input) {
   page.sample("", std::chrono::system_clock::to_time_t(input.started));
   add_destination(page, input);
   add_certificates(page, input);
+  if (input.reviews != nullptr) add_reviews(page, *input.reviews);
   add_source(page, input.source);
   if (input.injector != nullptr) add_injector(page, *input.injector);
   if (input.taints != nullptr) add_taints(page, *input.taints);

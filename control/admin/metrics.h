@@ -23,6 +23,7 @@ struct MetricsInput {
   const Certifier::Counters& certificates;
   const InjectorCounters* injector = nullptr;  // null: there is none
   const TaintCounters* taints = nullptr;
+  const ReviewCounters* reviews = nullptr;  // null: no API server reviews tokens
 };
 
 // Prometheus text exposition format 0.0.4.

@@ -42,26 +42,56 @@ bool Certifier::within_failure_rate() {
   return failures_.take(std::chrono::steady_clock::now());
 }
 
-std::variant<IssuedCertificate, Refused> Certifier::decide(const Request& request,
-                                                           const source::Snapshot& snapshot, bool counts) {
-  if (!is_identity(request.identity)) return Refused{Refusal::bad_request, "the identity is not a DNS name"};
+std::variant<std::string, Refused> Certifier::who_asks(const Request& request,
+                                                       const source::Snapshot& snapshot, bool counts) {
+  const auto too_often = [&](const std::string& node) { return counts && !within_rate(node); };
+  const auto slow_down = [](const std::string& node) {
+    return Refused{Refusal::rate, "node " + node + " asks for more than 50 certificates a second"};
+  };
+  if (request.proof != nullptr) {
+    const TokenOwner& asker = request.proof->agent ? *request.proof->agent : request.proof->pod;
+    // Before the proof is checked: the first attempt, which counts, may be the one that has to wait.
+    const source::Pod* pod = snapshot.find_pod(asker.ns, asker.pod_name);
+    const std::string node = pod == nullptr ? std::string() : pod->node_name;
+    if (too_often(node)) return slow_down(node);
+    if (auto refused = check_proof(*request.proof, request.identity, snapshot, names_)) return *refused;
+    return node;
+  }
   const auto node = tokens_.check(request.token);
   if (!node) return Refused{Refusal::token, node.error().detail};
-  if (counts && !within_rate(*node)) {
-    return Refused{Refusal::rate, "node " + *node + " asks for more than 50 certificates a second"};
-  }
+  if (too_often(*node)) return slow_down(*node);
   if (!node_may_have(snapshot, *node, request.identity, names_)) {
     return Refused{Refusal::not_scheduled, "no pod with identity " + request.identity +
                                                " is scheduled on node " + *node +
                                                ": a node only gets the identities of its own pods"};
   }
+  return *node;
+}
+
+std::variant<IssuedCertificate, Refused> Certifier::decide(const Request& request,
+                                                           const source::Snapshot& snapshot, bool counts) {
+  if (!is_identity(request.identity)) return Refused{Refusal::bad_request, "the identity is not a DNS name"};
+  const auto asker = who_asks(request, snapshot, counts);
+  if (const auto* refused = std::get_if<Refused>(&asker)) return *refused;
+  const std::string& node = std::get<std::string>(asker);
   const auto key = check_signing_request(request.csr, request.identity);
   if (!key) return Refused{Refusal::bad_request, key.error().detail};
   auto issued = authority_()->issue(*key, request.identity);
   if (!issued) return Refused{Refusal::unavailable, issued.error().detail};
-  spdlog::info("certificate issued identity={} node={} valid_until_unix={}", request.identity, *node,
+  spdlog::info("certificate issued identity={} node={} valid_until_unix={}", request.identity, node,
                Clock::to_time_t(issued->valid_until));
   return std::move(*issued);
+}
+
+Refused Certifier::refuse(const std::string& identity, Refused refused) {
+  const auto reason = static_cast<std::size_t>(refused.reason);
+  counters_.refused[reason] += 1;
+  // Whoever sends garbage must not fill the log.
+  if (within_failure_rate()) {
+    spdlog::warn("certificate refused reason={} identity={} why=\"{}\"", refusal_names[reason],
+                 is_identity(identity) ? identity : "?", refused.why);
+  }
+  return refused;
 }
 
 std::variant<IssuedCertificate, Refused> Certifier::certify(const Request& request,
@@ -72,16 +102,9 @@ std::variant<IssuedCertificate, Refused> Certifier::certify(const Request& reque
   auto outcome = decide(request, snapshot, begins);
   if (const auto* refused = std::get_if<Refused>(&outcome)) {
     if (may_wait && refused->reason == Refusal::not_scheduled) return outcome;
-    counters_.refused[static_cast<std::size_t>(refused->reason)] += 1;
-    // Whoever sends garbage must not fill the log.
-    if (within_failure_rate()) {
-      spdlog::warn("certificate refused reason={} identity={} why=\"{}\"",
-                   refusal_names[static_cast<std::size_t>(refused->reason)],
-                   is_identity(request.identity) ? request.identity : "?", refused->why);
-    }
-  } else {
-    counters_.issued += 1;
+    return refuse(request.identity, *refused);
   }
+  counters_.issued += 1;
   return outcome;
 }
 

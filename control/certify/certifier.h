@@ -14,21 +14,14 @@
 #include <variant>
 
 #include "control/certify/authority.h"
+#include "control/certify/proof.h"
 #include "control/certify/rate.h"
+#include "control/certify/refusal.h"
 #include "control/certify/tokens.h"
 #include "control/discovery/endpoints.h"
 #include "control/source/snapshot.h"
 
 namespace heddle::control {
-
-enum class Refusal : std::uint8_t { token, not_scheduled, bad_request, rate, unavailable };
-inline constexpr std::array<std::string_view, 5> refusal_names = {"token", "not_scheduled", "bad_request",
-                                                                  "rate", "unavailable"};
-
-struct Refused {
-  Refusal reason;
-  std::string why;  // for the caller and the log
-};
 
 // Whether a pod that may run on the node has this identity.
 bool node_may_have(const source::Snapshot& snapshot, std::string_view node, std::string_view identity,
@@ -43,14 +36,15 @@ enum class Attempt : std::uint8_t {
   last,   // now a refusal is final
 };
 
-// Decides on certificates: who asks (the node's token), may it (a pod of that identity is scheduled there),
-// is the request sound; then signs. Thread-safe.
+// Decides on certificates: who asks (the node's token, or tokens that the API server has reviewed), may it (a
+// pod of that identity is scheduled there), is the request sound; then signs. Thread-safe.
 class Certifier {
  public:
   struct Request {
     std::string identity;
     std::string token;
-    std::string csr;  // DER
+    std::string csr;               // DER
+    const Proof* proof = nullptr;  // the token, reviewed; null: it is a node's
   };
   struct Counters {
     std::atomic<std::uint64_t> issued{0};
@@ -63,6 +57,8 @@ class Certifier {
 
   std::variant<IssuedCertificate, Refused> certify(const Request& request, const source::Snapshot& snapshot,
                                                    Attempt attempt = Attempt::only);
+  // Counts and logs a refusal that was decided elsewhere, and passes it on.
+  Refused refuse(const std::string& identity, Refused refused);
   const Counters& counters() const { return counters_; }
 
  private:
@@ -74,6 +70,9 @@ class Certifier {
 
   std::variant<IssuedCertificate, Refused> decide(const Request& request, const source::Snapshot& snapshot,
                                                   bool counts);
+  // The node that the certificate is for, if it may be given.
+  std::variant<std::string, Refused> who_asks(const Request& request, const source::Snapshot& snapshot,
+                                              bool counts);
   bool within_rate(const std::string& node);
   bool within_failure_rate();
 

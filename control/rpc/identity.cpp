@@ -20,6 +20,8 @@ grpc::StatusCode code_of(Refusal reason) {
     case Refusal::token:
       return grpc::StatusCode::UNAUTHENTICATED;
     case Refusal::not_scheduled:
+    case Refusal::identity:
+    case Refusal::node:
       return grpc::StatusCode::PERMISSION_DENIED;
     case Refusal::bad_request:
       return grpc::StatusCode::INVALID_ARGUMENT;
@@ -31,6 +33,20 @@ grpc::StatusCode code_of(Refusal reason) {
   return grpc::StatusCode::UNAVAILABLE;
 }
 
+Refused refused_by(const ReviewFailure& failure, const std::string& whose) {
+  const bool later = failure.result == ReviewResult::unavailable || failure.result == ReviewResult::forbidden;
+  return {later ? Refusal::unavailable : Refusal::token, whose + ": " + failure.why};
+}
+
+// The token of "authorization: Bearer TOKEN"; nullopt: there is none.
+std::optional<std::string> bearer_token(const grpc::CallbackServerContext& context) {
+  const auto found = context.client_metadata().find("authorization");
+  if (found == context.client_metadata().end()) return std::nullopt;
+  constexpr std::string_view scheme = "Bearer ";
+  const std::string_view value(found->second.data(), found->second.size());
+  return std::string(value.starts_with(scheme) ? value.substr(scheme.size()) : std::string_view());
+}
+
 void encode(const IssuedCertificate& issued, identity_api::CertifyResponse& response) {
   response.set_leaf_certificate(issued.leaf);
   for (const std::string& certificate : issued.intermediates)
@@ -40,21 +56,21 @@ void encode(const IssuedCertificate& issued, identity_api::CertifyResponse& resp
 
 class IdentityService final : public identity_api::Identity::CallbackService, public WaitingRequests {
  public:
-  IdentityService(Certifier& certifier, const source::Source& source, RpcCounters& counters)
-      : certifier_(certifier), source_(source), counters_(counters) {}
+  IdentityService(Certifier& certifier, const source::Source& source, RpcCounters& counters,
+                  ReviewedTokens tokens)
+      : certifier_(certifier), source_(source), counters_(counters), tokens_(std::move(tokens)) {}
 
   // Signing takes some 0.2 ms: not worth a thread of its own.
   grpc::ServerUnaryReactor* Certify(grpc::CallbackServerContext* context,
                                     const identity_api::CertifyRequest* request,
                                     identity_api::CertifyResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const Waiting call{reactor, request, response, std::chrono::steady_clock::now() + longest_wait};
-    if (answer(call, Attempt::first)) return reactor;
-    // Asked again under the lock, so that a snapshot that came in between is not missed.
-    const std::lock_guard lock(mutex_);
-    const bool may_wait = !ended_ && waiting_.size() < most_waiting;
-    if (!answer(call, may_wait ? Attempt::again : Attempt::last)) waiting_.push_back(call);
-    show_waiting();
+    const Waiting call{reactor, request, response, {}, nullptr};
+    if (tokens_.review) {
+      review_agent(call, bearer_token(*context));
+    } else {
+      begin(call);
+    }
     return reactor;
   }
 
@@ -83,14 +99,60 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     const identity_api::CertifyRequest* request;
     identity_api::CertifyResponse* response;
     std::chrono::steady_clock::time_point deadline;
+    std::shared_ptr<const Proof> proof;  // null: the request has a node's token
   };
+
+  void refuse(const Waiting& call, Refused why) {
+    const Refused refused = certifier_.refuse(call.request->identity(), std::move(why));
+    call.reactor->Finish(grpc::Status(code_of(refused.reason), refused.why));
+  }
+
+  // An agent's token is asked about first: it mostly is known already, and what comes without one ends here.
+  void review_agent(const Waiting& call, const std::optional<std::string>& token) {
+    if (!token) {
+      if (tokens_.accept_pod_tokens) return review_pod(call, std::nullopt);
+      return refuse(call,
+                    {Refusal::token,
+                     "no agent's token in the metadata 'authorization', and --accept-pod-tokens is off"});
+    }
+    if (auto known = agents_.find(*token, std::chrono::steady_clock::now())) return review_pod(call, known);
+    tokens_.review(*token, [this, call, token = *token](Review review) {
+      if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
+        return refuse(call, refused_by(*failure, "the agent's token"));
+      }
+      const TokenOwner& owner = std::get<TokenOwner>(review);
+      agents_.keep(token, owner, std::chrono::steady_clock::now());
+      review_pod(call, owner);
+    });
+  }
+
+  void review_pod(const Waiting& call, const std::optional<TokenOwner>& agent) {
+    tokens_.review(call.request->token(), [this, call, agent](Review review) {
+      if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
+        return refuse(call, refused_by(*failure, "the pod's token"));
+      }
+      Waiting proven = call;
+      proven.proof = std::make_shared<const Proof>(Proof{std::get<TokenOwner>(review), agent});
+      begin(proven);
+    });
+  }
+
+  void begin(Waiting call) {
+    if (answer(call, Attempt::first)) return;
+    call.deadline = std::chrono::steady_clock::now() + longest_wait;
+    // Asked again under the lock, so that a snapshot that came in between is not missed.
+    const std::lock_guard lock(mutex_);
+    const bool may_wait = !ended_ && waiting_.size() < most_waiting;
+    if (!answer(call, may_wait ? Attempt::again : Attempt::last)) waiting_.push_back(std::move(call));
+    show_waiting();
+  }
 
   void show_waiting() { counters_.certify_waiting = static_cast<std::int64_t>(waiting_.size()); }
 
   // False: the pod is not known, and the call may wait for it.
   bool answer(const Waiting& call, Attempt attempt) {
     const Certifier::Request request{call.request->identity(), call.request->token(),
-                                     call.request->certificate_signing_request()};
+                                     call.request->certificate_signing_request(), call.proof.get()};
     const auto outcome = certifier_.certify(request, *source_.current(), attempt);
     if (const auto* refused = std::get_if<Refused>(&outcome)) {
       if (attempt != Attempt::last && refused->reason == Refusal::not_scheduled) return false;
@@ -105,6 +167,8 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
   Certifier& certifier_;
   const source::Source& source_;
   RpcCounters& counters_;
+  const ReviewedTokens tokens_;
+  AgentReviews agents_;
   std::mutex mutex_;
   std::list<Waiting> waiting_;
   bool ended_ = false;
@@ -112,9 +176,9 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
 
 }  // namespace
 
-IdentityParts make_identity_service(Certifier& certifier, const source::Source& source,
-                                    RpcCounters& counters) {
-  auto service = std::make_shared<IdentityService>(certifier, source, counters);
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source, RpcCounters& counters,
+                                    ReviewedTokens tokens) {
+  auto service = std::make_shared<IdentityService>(certifier, source, counters, std::move(tokens));
   return {service, service};
 }
 

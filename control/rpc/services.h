@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "control/certify/review.h"
 #include "control/counters.h"
 #include "control/discovery/messages.h"
 
@@ -19,6 +20,12 @@ class Source;
 namespace heddle::control {
 
 class Certifier;
+
+// How requests for certificates prove themselves where an API server reviews tokens.
+struct ReviewedTokens {
+  ReviewToken review;              // empty: requests carry nodes' tokens
+  bool accept_pod_tokens = false;  // without an agent's beside it
+};
 
 // The references must outlive the services. Shared pointers only because gRPC's types are incomplete here.
 std::shared_ptr<grpc::Service> make_destination_service(std::string cluster_domain, EndpointTopics& endpoints,
@@ -39,7 +46,7 @@ struct IdentityParts {
   std::shared_ptr<grpc::Service> service;
   std::shared_ptr<WaitingRequests> waiting;
 };
-IdentityParts make_identity_service(Certifier& certifier, const source::Source& source,
-                                    RpcCounters& counters);
+IdentityParts make_identity_service(Certifier& certifier, const source::Source& source, RpcCounters& counters,
+                                    ReviewedTokens tokens = {});
 
 }  // namespace heddle::control
