@@ -108,7 +108,7 @@ IdentityClient::~IdentityClient() {
 
 void IdentityClient::certify(const std::string& identity, const std::string& csr,
                              const std::string& pod_token, Done done) {
-  auto token = pod_token.empty() ? read_file(impl_->options.token_file, max_token_bytes) : pod_token;
+  auto token = read_file(impl_->options.token_file, max_token_bytes);
   if (!token) {
     done(make_error(Errc::unavailable, "cannot read --token-file: " + token.error().message()));
     return;
@@ -119,7 +119,9 @@ void IdentityClient::certify(const std::string& identity, const std::string& csr
   }
   auto call = std::make_shared<Call>();
   call->request.set_identity(identity);
-  call->request.set_token(trimmed(std::move(*token)));
+  const std::string own_token = trimmed(std::move(*token));
+  call->request.set_token(pod_token.empty() ? own_token : pod_token);
+  if (!pod_token.empty()) call->context.AddMetadata("authorization", "Bearer " + own_token);
   call->request.set_certificate_signing_request(csr);
   call->context.set_deadline(std::chrono::system_clock::now() + impl_->options.deadline);
   call->stub = api::Identity::NewStub(impl_->channel);

@@ -23,7 +23,9 @@ class IdentityClient {
   struct Options {
     std::string address;        // host:port
     std::string trust_anchors;  // PEM file, read again when it changed
-    std::string token_file;     // read for each request; its content is never logged
+    // Proves which node or agent this is; read for each request, its content is never logged. Beside a pod's
+    // token it is sent as the metadata "authorization: Bearer ...".
+    std::string token_file;
     std::string server_name;    // the name control's certificate must have
     std::chrono::milliseconds deadline{10'000};
   };
