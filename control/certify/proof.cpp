@@ -45,8 +45,8 @@ std::optional<Refused> check_proof(const Proof& proof, std::string_view identity
     return Refused{Refusal::identity, "the token is of ServiceAccount " + proof.pod.ns + "/" +
                                           proof.pod.service_account + ", whose identity is another"};
   }
-  if (proof.agent && (proof.agent->ns != names.control_namespace ||
-                      proof.agent->service_account != agent_service_account)) {
+  if (proof.agent &&
+      (proof.agent->ns != names.control_namespace || proof.agent->service_account != agent_service_account)) {
     return Refused{Refusal::identity, "the token in the metadata is of ServiceAccount " + proof.agent->ns +
                                           "/" + proof.agent->service_account + ", not of heddle's agents"};
   }

@@ -50,14 +50,13 @@ ReviewFailure failed(int status) {
 
 bool confirms(const Value* status, std::string_view audience) {
   const Value* audiences = field(status, "audiences");
-  return audiences != nullptr && std::ranges::any_of(audiences->items, [&](const Value& value) {
-           return text(&value) == audience;
-         });
+  return audiences != nullptr &&
+         std::ranges::any_of(audiences->items, [&](const Value& value) { return text(&value) == audience; });
 }
 
 Review owner_of(const Value* user) {
   const std::string name = text(field(user, "username"));
-  const ReviewFailure not_bound{ReviewResult::not_bound, "the token is not bound to a pod"};
+  ReviewFailure not_bound{ReviewResult::not_bound, "the token is not bound to a pod"};
   if (!name.starts_with(user_prefix)) return not_bound;
   const auto colon = name.find(':', user_prefix.size());
   if (colon == std::string::npos) return not_bound;
@@ -92,7 +91,8 @@ Review decode_token_review(int status, std::string_view body, std::string_view a
   const Value& review = documents->front();
   const Value* answer = field(&review, "status");
   if (text(field(&review, "kind")) != "TokenReview" || answer == nullptr) {
-    return ReviewFailure{ReviewResult::unavailable, "the API server answered something else to a TokenReview"};
+    return ReviewFailure{ReviewResult::unavailable,
+                         "the API server answered something else to a TokenReview"};
   }
   if (text(field(answer, "authenticated")) != "true") return refused(text(field(answer, "error")));
   if (!confirms(answer, audience)) return refused("audience");

@@ -17,8 +17,8 @@ std::string review(const std::string& status) {
 std::string accepted(const std::string& username, const std::string& extra,
                      const std::string& audiences = R"(["mesh"])") {
   return review(R"({"authenticated":true,"user":{"username":")" + username +
-                R"(","groups":["system:authenticated"],"extra":{)" + extra + R"(}},"audiences":)" + audiences +
-                "}");
+                R"(","groups":["system:authenticated"],"extra":{)" + extra + R"(}},"audiences":)" +
+                audiences + "}");
 }
 
 const std::string pod =
@@ -31,9 +31,9 @@ ReviewResult result_of(int status, const std::string& body) {
 }
 
 TEST(TokenReview, NamesThePodThatATokenIsBoundTo) {
-  EXPECT_EQ(std::get<TokenOwner>(
-                decode_token_review(201, accepted("system:serviceaccount:shop:web", pod), "mesh")),
-            (TokenOwner{"shop", "web", "client", "63fc", ""}));
+  EXPECT_EQ(
+      std::get<TokenOwner>(decode_token_review(201, accepted("system:serviceaccount:shop:web", pod), "mesh")),
+      (TokenOwner{"shop", "web", "client", "63fc", ""}));
   const std::string node = R"(,"authentication.kubernetes.io/node-name":["n1"])";
   EXPECT_EQ(std::get<TokenOwner>(
                 decode_token_review(200, accepted("system:serviceaccount:shop:web", pod + node), "mesh")),
@@ -43,11 +43,13 @@ TEST(TokenReview, NamesThePodThatATokenIsBoundTo) {
 TEST(TokenReview, TellsApartWhyATokenIsRefused) {
   EXPECT_EQ(result_of(201, review(R"({"user":{},"error":"[invalid bearer token, Token has expired.]"})")),
             ReviewResult::expired);
-  EXPECT_EQ(result_of(201, review(R"({"user":{},"error":"[invalid bearer token, token audiences [\"mesh\"] is )"
-                                  R"(invalid for the target audiences [\"other\"]]"})")),
-            ReviewResult::audience);
-  EXPECT_EQ(result_of(201, review(R"({"user":{},"error":"[invalid bearer token, Token has been invalidated]"})")),
-            ReviewResult::invalid);
+  EXPECT_EQ(
+      result_of(201, review(R"({"user":{},"error":"[invalid bearer token, token audiences [\"mesh\"] is )"
+                            R"(invalid for the target audiences [\"other\"]]"})")),
+      ReviewResult::audience);
+  EXPECT_EQ(
+      result_of(201, review(R"({"user":{},"error":"[invalid bearer token, Token has been invalidated]"})")),
+      ReviewResult::invalid);
   EXPECT_EQ(result_of(201, review(R"({"user":{}})")), ReviewResult::invalid);
 }
 
@@ -68,8 +70,9 @@ TEST(TokenReview, TakesOnlyTokensOfServiceAccountsThatAreBoundToAPod) {
   EXPECT_EQ(result_of(201, accepted(user, R"("authentication.kubernetes.io/pod-name":["a","b"],)"
                                           R"("authentication.kubernetes.io/pod-uid":["63fc"])")),
             ReviewResult::not_bound);
-  for (const std::string other : {"admin", "system:node:n1", "system:serviceaccount:", "system:serviceaccount:a",
-                                  "system:serviceaccount::web", "system:serviceaccount:shop:"}) {
+  for (const std::string other :
+       {"admin", "system:node:n1", "system:serviceaccount:", "system:serviceaccount:a",
+        "system:serviceaccount::web", "system:serviceaccount:shop:"}) {
     EXPECT_EQ(result_of(201, accepted(other, pod)), ReviewResult::not_bound) << other;
   }
 }
@@ -88,7 +91,8 @@ TEST(TokenReview, BlamesTheServerForAnswersThatAreNoReview) {
 
 TEST(TokenReview, SendsNothingButATokenInsideItsString) {
   EXPECT_TRUE(is_token("eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsibWVzaCJdfQ.c2ln-_="));
-  for (const std::string bad : {"", "a\"b", "a b", "a\nb", "n1:secret", "a\\b"}) EXPECT_FALSE(is_token(bad)) << bad;
+  for (const std::string bad : {"", "a\"b", "a b", "a\nb", "n1:secret", "a\\b"})
+    EXPECT_FALSE(is_token(bad)) << bad;
   EXPECT_TRUE(is_token(std::string(16 * 1024, 'a')));
   EXPECT_FALSE(is_token(std::string(16 * 1024 + 1, 'a')));
   const auto sent = source::read_json(encode_token_review("a.b.c", "mesh")).value();
