@@ -96,9 +96,10 @@ template class StreamClient<destination_api::Update>;
 template class StreamClient<destination_api::DestinationProfile>;
 
 Status certify(const Channel& channel, const identity_api::CertifyRequest& request,
-               identity_api::CertifyResponse& response) {
+               identity_api::CertifyResponse& response, const std::string& agent_token) {
   const auto stub = identity_api::Identity::NewStub(channel.parts().channel);
   grpc::ClientContext context;
+  if (!agent_token.empty()) context.AddMetadata("authorization", "Bearer " + agent_token);
   set_deadline(context);
   const grpc::Status status = stub->Certify(&context, request, &response);
   return {status.error_code(), status.error_message()};

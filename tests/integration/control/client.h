@@ -65,8 +65,9 @@ class StreamClient {
 using GetClient = StreamClient<destination_api::Update>;
 using ProfileClient = StreamClient<destination_api::DestinationProfile>;
 
+// `agent_token`: sent as the metadata "authorization: Bearer ..." unless it is empty.
 Status certify(const Channel& channel, const identity_api::CertifyRequest& request,
-               identity_api::CertifyResponse& response);
+               identity_api::CertifyResponse& response, const std::string& agent_token = {});
 // Of a service that heddle-control does not offer.
 Status call_unknown(const Channel& channel);
 

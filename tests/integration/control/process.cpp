@@ -71,7 +71,6 @@ void ControlProcess::launch() {
   const auto port = [](std::uint16_t number) { return "127.0.0.1:" + std::to_string(number); };
   std::vector<std::string> arguments{HEDDLE_CONTROL,
                                      "--state-dir=" + folder_.file("state"),
-                                     "--node-tokens=" + folder_.file("tokens"),
                                      "--identity-address=" + port(identity_port_),
                                      "--destination-address=" + port(destination_port_),
                                      "--admin-address=" + port(admin_port_)};
@@ -79,6 +78,7 @@ void ControlProcess::launch() {
   const auto is_source = [](const std::string& flag) { return flag.starts_with("--source="); };
   if (std::ranges::none_of(more_flags_, is_source)) {
     arguments.push_back("--source=folder:" + folder_.file("objects"));
+    arguments.push_back("--node-tokens=" + folder_.file("tokens"));
   }
   pid_ = spawn(arguments, folder_.file("log"));
 }
