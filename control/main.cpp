@@ -48,7 +48,7 @@ struct Control {
   std::unique_ptr<EndpointTopics> endpoints;
   std::unique_ptr<ProfileTopics> profiles;
   IdentityParts identity_service;
-  std::unique_ptr<TaintKeeper> taints;                 // told by the source
+  std::unique_ptr<TaintKeeper> taints;  // told by the source
   std::unique_ptr<source::Source> source;
   std::unique_ptr<Injector> injector;
   std::unique_ptr<AdminServer> admin;

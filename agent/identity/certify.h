@@ -26,7 +26,7 @@ class IdentityClient {
     // Proves which node or agent this is; read for each request, its content is never logged. Beside a pod's
     // token it is sent as the metadata "authorization: Bearer ...".
     std::string token_file;
-    std::string server_name;    // the name control's certificate must have
+    std::string server_name;  // the name control's certificate must have
     std::chrono::milliseconds deadline{10'000};
   };
   // Called on one of gRPC's threads, or at once on the caller's. Errc::unavailable and Errc::timeout may go

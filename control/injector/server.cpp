@@ -132,8 +132,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
       self->response_ = {};
       self->buffer_.shrink_to_fit();  // idle connections hold no buffers
       if (self->keep_alive_) return self->read_header();
-      self->stream_.async_shutdown([self](beast::error_code) {});
+      self->discard(0);
     });
+  }
+
+  // Closed with bytes unread, the connection would be reset, and the answer lost on its way.
+  void discard(std::size_t so_far) {
+    if (so_far > 2 * longest_review) return;
+    buffer_.clear();
+    stream_.async_read_some(buffer_.prepare(header_limit),
+                            [self = shared_from_this(), so_far](beast::error_code error, std::size_t got) {
+                              if (!error) return self->discard(so_far + got);
+                              self->stream_.async_shutdown([self](beast::error_code) {});
+                            });
   }
 
   // Destroyed after the stream: certificates may have been replaced meanwhile.

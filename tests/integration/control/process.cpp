@@ -69,11 +69,9 @@ ControlProcess::~ControlProcess() {
 
 void ControlProcess::launch() {
   const auto port = [](std::uint16_t number) { return "127.0.0.1:" + std::to_string(number); };
-  std::vector<std::string> arguments{HEDDLE_CONTROL,
-                                     "--state-dir=" + folder_.file("state"),
-                                     "--identity-address=" + port(identity_port_),
-                                     "--destination-address=" + port(destination_port_),
-                                     "--admin-address=" + port(admin_port_)};
+  std::vector<std::string> arguments{
+      HEDDLE_CONTROL, "--state-dir=" + folder_.file("state"), "--identity-address=" + port(identity_port_),
+      "--destination-address=" + port(destination_port_), "--admin-address=" + port(admin_port_)};
   arguments.insert(arguments.end(), more_flags_.begin(), more_flags_.end());
   const auto is_source = [](const std::string& flag) { return flag.starts_with("--source="); };
   if (std::ranges::none_of(more_flags_, is_source)) {

@@ -115,8 +115,9 @@ TEST_F(ReviewedTokens, OfAPodElsewhereAreNoUseToAnAgent) {
   EXPECT_EQ(refusals("node"), 1);
   EXPECT_EQ(ask("", {}).code, unauthenticated) << "without its own token it could pose as the pod";
   EXPECT_EQ(ask("the.agents.token", {agent_1_}).code, permission_denied) << "its own is no pod's";
-  EXPECT_EQ(ask("other.pods.token", {token_of("shop", "web", "web-2"), token_of("shop", "web", "web-2")}).code,
-            permission_denied);
+  EXPECT_EQ(
+      ask("other.pods.token", {token_of("shop", "web", "web-2"), token_of("shop", "web", "web-2")}).code,
+      permission_denied);
 }
 
 TEST_F(ReviewedTokens, ThatAreForgedExpiredOrForOthersAreRefusedAndCounted) {
@@ -124,7 +125,8 @@ TEST_F(ReviewedTokens, ThatAreForgedExpiredOrForOthersAreRefusedAndCounted) {
   const std::vector<std::pair<std::string, std::string>> errors = {
       {"square/go-jose: error in cryptographic primitive", "invalid"},
       {"Token has expired.", "expired"},
-      {R"(token audiences [\"mesh\"] is invalid for the target audiences [\"identity.heddle.io\"])", "audience"}};
+      {R"(token audiences [\"mesh\"] is invalid for the target audiences [\"identity.heddle.io\"])",
+       "audience"}};
   ASSERT_EQ(ask("the.agents.token", {agent_1_, token_of("shop", "web", "web-1")}).code, ok);
   for (const auto& [error, result] : errors) {
     EXPECT_EQ(ask("the.agents.token", {refused(error)}).code, unauthenticated) << error;
