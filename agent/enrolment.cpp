@@ -333,7 +333,9 @@ void Enrolment::wait_for_source(CniCall call, Fd netns, Reply reply) {
 
 void Enrolment::source_answered(std::uint64_t ticket, PodAnswer answer) {
   for (auto& waiting : waiting_) {
-    if (waiting->ticket == ticket) waiting->answer = std::move(answer);
+    if (waiting->ticket != ticket) continue;
+    waiting->answer = std::move(answer);
+    break;  // a ticket is one request's
   }
   wake_waiting();
 }

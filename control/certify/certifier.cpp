@@ -52,7 +52,7 @@ std::variant<std::string, Refused> Certifier::who_asks(const Request& request,
     const TokenOwner& asker = request.proof->agent ? *request.proof->agent : request.proof->pod;
     // Before the proof is checked: the first attempt, which counts, may be the one that has to wait.
     const source::Pod* pod = snapshot.find_pod(asker.ns, asker.pod_name);
-    const std::string node = pod == nullptr ? std::string() : pod->node_name;
+    std::string node = pod == nullptr ? std::string() : pod->node_name;
     if (too_often(node)) return slow_down(node);
     if (auto refused = check_proof(*request.proof, request.identity, snapshot, names_)) return *refused;
     return node;

@@ -107,7 +107,7 @@ Result<bool> WebhookKeeper::round() {
     if (auto renewed = renew_secret(**stored); !renewed) return renewed.error();
     return false;
   }
-  const auto known = keep_bundle(certificate.authorities);
+  auto known = keep_bundle(certificate.authorities);
   // Shown at once where nothing is: better than to have nothing to show.
   if ((known && *known) || shown_.certificate.empty()) {
     if (auto shown = show(certificate); !shown) return shown.error();

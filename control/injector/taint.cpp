@@ -55,7 +55,7 @@ Result<std::optional<std::string>> untaint_patch(std::string_view node_json) {
   for (std::size_t i = list.size(); i-- > 0;) {
     boost::system::error_code none;
     const json::value* key = list[i].find_pointer("/key", none);
-    if (key == nullptr || *key != json::value(source::startup_taint.data())) continue;
+    if (key == nullptr || !key->is_string() || key->get_string() != source::startup_taint) continue;
     const std::string path = "/spec/taints/" + std::to_string(i);
     patch.push_back({{"op", "test"}, {"path", path}, {"value", list[i]}});
     patch.push_back({{"op", "remove"}, {"path", path}});

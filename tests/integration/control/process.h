@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "scratch_folder.h"
+#include "tests/unit/control/scratch_folder.h"
 
 namespace heddle::test {
 

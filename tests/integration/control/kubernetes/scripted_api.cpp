@@ -212,6 +212,7 @@ ScriptedApi::Canned ScriptedApi::answer_to(const Asked& asked) {
   }
   Canned out{"200 OK", "", ""};
   if (asked.method != "GET") {
+    keep_change(asked);
     if (asked.method == "POST") out.status = "201 Created";
     out.body = asked.body;
   } else if (path.starts_with("/apis") && !path.ends_with("endpointslices")) {
@@ -246,8 +247,26 @@ bool ScriptedApi::answer(Connection& connection, const Asked& asked) {
                          "Content-Length: " + std::to_string(out.body.size()) + "\r\n\r\n" + out.body);
 }
 
+void ScriptedApi::keep(const std::string& path, const std::string& object) {
+  const std::lock_guard lock(mutex_);
+  kept_[path] = object;
+}
+
+void ScriptedApi::keep_change(const Asked& asked) {
+  const bool whole = asked.target.find("/secrets") != std::string::npos ||
+                     asked.target.find("/configmaps") != std::string::npos;
+  if (!whole || asked.method == "PATCH") return;
+  const std::string field = R"("metadata":{"name":")";
+  const auto at = asked.body.find(field);
+  if (at == std::string::npos) return;
+  const auto begin = at + field.size();
+  const auto name = asked.body.substr(begin, asked.body.find('"', begin) - begin);
+  kept_[asked.method == "POST" ? asked.target + "/" + name : asked.target] = asked.body;
+}
+
 // "/api/v1/namespaces/NAME" or "/api/v1/namespaces/NS/pods/NAME".
 std::string ScriptedApi::single(const std::string& path, std::string& status) const {
+  if (const auto kept = kept_.find(path); kept != kept_.end()) return kept->second;
   const bool is_pod = path.find("/pods/") != std::string::npos;
   const std::string collection = is_pod ? pods : namespaces;
   const std::string name = path.substr(path.rfind('/') + 1);

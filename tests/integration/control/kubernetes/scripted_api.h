@@ -61,6 +61,8 @@ class ScriptedApi {
     std::string body;
   };
   void answer_next(const std::string& part, Canned canned);
+  // A Secret or ConfigMap by its whole path; those that clients POST and PUT are kept, too.
+  void keep(const std::string& path, const std::string& object);
   void serve_slices(const std::set<std::string>& versions);  // "v1" at first
   void require_token(const std::string& token);              // empty: no token is asked for
   void require_certificate_of(const std::string& root_pem);
@@ -99,6 +101,7 @@ class ScriptedApi {
   Canned answer_to(const Asked& asked);
   bool watch(Connection& connection, const std::string& path, const std::string& query);
   std::string list(const std::string& path, const std::string& query, std::string& status);
+  void keep_change(const Asked& asked);
   std::string single(const std::string& path, std::string& status) const;
   std::string discovery(const std::string& path, std::string& status) const;
   bool served(const std::string& path) const;
@@ -129,6 +132,7 @@ class ScriptedApi {
   std::map<std::string, std::map<std::string, std::string>> objects_;  // path, name
   std::deque<Event> events_;
   std::map<std::string, std::deque<Canned>> canned_;
+  std::map<std::string, std::string> kept_;  // Secrets and ConfigMaps by path
   std::vector<Asked> asked_;
   std::map<std::string, std::size_t> watches_;
 };
