@@ -167,16 +167,17 @@ TEST_F(InstallerProcess, FightsNobodyAtFullSpeed) {
                     {}, "");
   ASSERT_TRUE(eventually([&] { return joined(); }));
   int restored = 0;
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
-  while (std::chrono::steady_clock::now() < end) {
+  const auto told = [&] { return text(log).find("cni.exclusive=false") != std::string::npos; };
+  const auto begin = std::chrono::steady_clock::now();
+  std::chrono::duration<double> took{};
+  while (took < std::chrono::seconds(2) || (took < std::chrono::seconds(20) && !told())) {
+    took = std::chrono::steady_clock::now() - begin;
     if (!joined("")) continue;
     ++restored;
     write(list(), main_list);
   }
-  EXPECT_GE(restored, 3);
-  EXPECT_LE(restored, 6) << "restored " << restored << " times in two seconds";
-  EXPECT_NE(text(log).find("cni.exclusive=false"), std::string::npos)
-      << "nobody is told what to do: " << text(log);
+  EXPECT_TRUE(told()) << "nobody is told what to do: " << text(log);
+  EXPECT_LE(restored, 3 * took.count() + 1) << "in " << took.count() << " s";
 }
 
 // What a runtime sees of an upgrade: the plugin is replaced over and over while it is run.
