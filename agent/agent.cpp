@@ -257,7 +257,7 @@ void Agent::open_certificates() {
   }
   Parts* parts = parts_.get();
   CertificateRequests::TokenOf token_of;
-  if (parts_->api) {
+  if (parts_->api && options_.pod_tokens) {
     PodTokens::Options tokens;
     tokens.audience = options_.token_audience;
     parts_->tokens =

@@ -72,6 +72,11 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "token-file", options.token_file, "file with the token that proves which node this is");
   flag(app, "token-audience", options.token_audience,
        "with --source kubernetes: audience of the pods' tokens, as control demands it");
+  app.add_flag("--pod-tokens", options.pod_tokens,
+               "with --source kubernetes: have a token of the pod made (TokenRequest) for each certificate "
+               "and send "
+               "it beside the agent's own; its role must then allow create of serviceaccounts/token")
+      ->envname("HEDDLE_POD_TOKENS");
   flag(app, "trust-domain", options.trust_domain, "last part of every identity");
   flag(app, "control-namespace", options.control_namespace, "namespace of the control plane");
   flag(app, "excluded-namespaces", excluded_namespaces,

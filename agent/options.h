@@ -31,6 +31,7 @@ struct Options {
   std::string trust_anchors;
   std::string token_file;
   std::string token_audience = "identity.heddle.io";
+  bool pod_tokens = false;  // have tokens of pods made, and send one beside the agent's own
   std::string trust_domain = "cluster.local";
   std::string control_namespace = "heddle";
   std::vector<std::string> excluded_namespaces;

@@ -153,7 +153,7 @@ Result<ReviewedTokens> start_reviewer(Control& control) {
   control.reviewer = std::make_unique<Reviewer>(std::move(*access), s.token_audience, control.reviews);
   return ReviewedTokens{
       [&control](const std::string& token, auto done) { control.reviewer->review(token, std::move(done)); },
-      s.accept_pod_tokens};
+      s.accept_pod_tokens, control.names};
 }
 
 Result<> start_source(Control& control) {

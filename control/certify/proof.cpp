@@ -3,6 +3,7 @@
 
 #include <openssl/sha.h>
 
+#include "control/certify/certifier.h"
 #include "control/source/annotations.h"
 
 namespace heddle::control {
@@ -36,17 +37,39 @@ bool names_other_node(const TokenOwner& owner, const source::Pod& pod) {
   return !owner.node_name.empty() && owner.node_name != pod.node_name;
 }
 
+// The agent's pod says which node asks; which identities that node may have is the snapshot's to say.
+std::optional<Refused> check_node(const TokenOwner& owner, std::string_view identity,
+                                  const source::Snapshot& snapshot, const MeshNames& names) {
+  if (!is_agent(owner, names)) {
+    return Refused{Refusal::identity, "the token is of ServiceAccount " + owner.ns + "/" +
+                                          owner.service_account + ", not of heddle's agents"};
+  }
+  const source::Pod* agent = find_live(snapshot, owner);
+  if (agent == nullptr) return unknown(owner);
+  if (names_other_node(owner, *agent)) {
+    return Refused{Refusal::node, "the token of agent " + full_name(owner) + " is for another node"};
+  }
+  if (node_may_have(snapshot, agent->node_name, identity, names)) return std::nullopt;
+  return Refused{Refusal::not_scheduled, "no pod with identity " + std::string(identity) +
+                                             " is scheduled on node " + agent->node_name +
+                                             ": a node only gets the identities of its own pods"};
+}
+
 }  // namespace
+
+bool is_agent(const TokenOwner& owner, const MeshNames& names) {
+  return owner.ns == names.control_namespace && owner.service_account == agent_service_account;
+}
 
 std::optional<Refused> check_proof(const Proof& proof, std::string_view identity,
                                    const source::Snapshot& snapshot, const MeshNames& names) {
+  if (proof.for_its_node) return check_node(proof.pod, identity, snapshot, names);
   if (source::identity_name(proof.pod.service_account, proof.pod.ns, names.control_namespace,
                             names.trust_domain) != identity) {
     return Refused{Refusal::identity, "the token is of ServiceAccount " + proof.pod.ns + "/" +
                                           proof.pod.service_account + ", whose identity is another"};
   }
-  if (proof.agent &&
-      (proof.agent->ns != names.control_namespace || proof.agent->service_account != agent_service_account)) {
+  if (proof.agent && !is_agent(*proof.agent, names)) {
     return Refused{Refusal::identity, "the token in the metadata is of ServiceAccount " + proof.agent->ns +
                                           "/" + proof.agent->service_account + ", not of heddle's agents"};
   }

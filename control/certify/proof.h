@@ -17,11 +17,15 @@ namespace heddle::control {
 // The tokens of a request for a certificate, as the API server says whose they are.
 struct Proof {
   TokenOwner pod;
-  std::optional<TokenOwner> agent;  // nullopt: the pod asks for itself
+  std::optional<TokenOwner> agent = {};  // nullopt: the pod asks for itself
+  bool for_its_node = false;             // `pod` is an agent's own, which asks for the pods of its node
 };
 
 // The ServiceAccount of agents, in the control plane's namespace.
 inline constexpr std::string_view agent_service_account = "heddle-agent";
+
+// Whether the token is of one of heddle's agents.
+bool is_agent(const TokenOwner& owner, const MeshNames& names);
 
 // Nothing: the proof is good for the identity. Else not_scheduled (a pod is not known, or no more the one
 // that the token is bound to; the snapshot may be behind), identity (not that pod's, or not an agent's token)

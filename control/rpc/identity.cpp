@@ -109,12 +109,7 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
 
   // An agent's token is asked about first: it mostly is known already, and what comes without one ends here.
   void review_agent(const Waiting& call, const std::optional<std::string>& token) {
-    if (!token) {
-      if (tokens_.accept_pod_tokens) return review_pod(call, std::nullopt);
-      return refuse(call,
-                    {Refusal::token,
-                     "no agent's token in the metadata 'authorization', and --accept-pod-tokens is off"});
-    }
+    if (!token) return review_alone(call);
     if (auto known = agents_.find(*token, std::chrono::steady_clock::now())) return review_pod(call, known);
     tokens_.review(*token, [this, call, token = *token](Review review) {
       if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
@@ -126,14 +121,40 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     });
   }
 
+  // One token: an agent's own, for the pods of its node, or a pod's own, where that is allowed.
+  void review_alone(const Waiting& call) {
+    const std::string& token = call.request->token();
+    if (auto known = agents_.find(token, std::chrono::steady_clock::now())) {
+      return begin_with(call, {std::move(*known), std::nullopt, true});
+    }
+    tokens_.review(token, [this, call](Review review) {
+      if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
+        return refuse(call, refused_by(*failure, "the token"));
+      }
+      const TokenOwner& owner = std::get<TokenOwner>(review);
+      if (is_agent(owner, tokens_.names)) {
+        agents_.keep(call.request->token(), owner, std::chrono::steady_clock::now());
+        return begin_with(call, {owner, std::nullopt, true});
+      }
+      if (tokens_.accept_pod_tokens) return begin_with(call, {owner, std::nullopt, false});
+      refuse(call, {Refusal::token,
+                    "the token is no agent's, there is none in the metadata 'authorization', and "
+                    "--accept-pod-tokens is off"});
+    });
+  }
+
+  void begin_with(const Waiting& call, Proof proof) {
+    Waiting proven = call;
+    proven.proof = std::make_shared<const Proof>(std::move(proof));
+    begin(proven);
+  }
+
   void review_pod(const Waiting& call, const std::optional<TokenOwner>& agent) {
     tokens_.review(call.request->token(), [this, call, agent](Review review) {
       if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
         return refuse(call, refused_by(*failure, "the pod's token"));
       }
-      Waiting proven = call;
-      proven.proof = std::make_shared<const Proof>(Proof{std::get<TokenOwner>(review), agent});
-      begin(proven);
+      begin_with(call, {std::get<TokenOwner>(review), agent, false});
     });
   }
 

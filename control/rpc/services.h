@@ -25,6 +25,7 @@ class Certifier;
 struct ReviewedTokens {
   ReviewToken review;              // empty: requests carry nodes' tokens
   bool accept_pod_tokens = false;  // without an agent's beside it
+  MeshNames names;
 };
 
 // The references must outlive the services. Shared pointers only because gRPC's types are incomplete here.

@@ -34,7 +34,7 @@ class ClusterTokensTest : public ClusterTest {
     start_control(host);
     put_pod("shop", "web", "");
     start_agent({"--identity-address", identity_, "--trust-anchors", run_ + "/control/trust-anchors.pem",
-                 "--token-file", run_ + "/node.token"});
+                 "--token-file", run_ + "/node.token", "--pod-tokens"});
     await_watches();
     pod_ = make_pod();
     EXPECT_EQ(add_pod(pod_, "shop", "web").code(), 0U);

@@ -58,6 +58,19 @@ TEST_F(ProofTest, OfAPodAloneNeedsNoNodeButTheOneItNames) {
   EXPECT_EQ(refusal({with_node(web_2, "n1"), std::nullopt}), Refusal::node);
 }
 
+TEST_F(ProofTest, OfAnAgentAloneIsGoodForThePodsOfItsNodeAndNoOthers) {
+  EXPECT_EQ(refusal({agent_1, std::nullopt, true}), std::nullopt);
+  EXPECT_EQ(refusal({with_node(agent_1, "n2"), std::nullopt, true}), Refusal::node);
+  EXPECT_EQ(refusal({agent_1, std::nullopt, true}, "db.shop.serviceaccount.identity.heddle.cluster.local"),
+            Refusal::not_scheduled);
+  TokenOwner replaced = agent_1;
+  replaced.pod_uid = "a0";
+  EXPECT_EQ(refusal({replaced, std::nullopt, true}), Refusal::not_scheduled);
+  EXPECT_EQ(refusal({web_1, std::nullopt, true}), Refusal::identity);
+  const TokenOwner impostor{"shop", "heddle-agent", "agent-1", "s1", ""};
+  EXPECT_EQ(refusal({impostor, std::nullopt, true}), Refusal::identity);
+}
+
 TEST_F(ProofTest, IsOnlyGoodForTheIdentityOfItsServiceAccount) {
   EXPECT_EQ(refusal({web_1, agent_1}, "db.shop.serviceaccount.identity.heddle.cluster.local"),
             Refusal::identity);

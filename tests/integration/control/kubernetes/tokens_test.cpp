@@ -107,13 +107,23 @@ TEST_F(ReviewedTokens, GiveAnAgentTheIdentityOfAPodOnItsNode) {
   EXPECT_THAT(control_->log(), Not(HasSubstr("s.token")));
 }
 
+TEST_F(ReviewedTokens, OfAnAgentAloneGiveItTheIdentitiesOfItsNode) {
+  start();
+  Status status = ask("", {agent_1_});
+  EXPECT_EQ(status.code, ok) << status.message;
+  status = ask("", {});
+  EXPECT_EQ(status.code, ok) << status.message << ", which is known now";
+  EXPECT_EQ(api_.changes(reviews).size(), 1U);
+}
+
 TEST_F(ReviewedTokens, OfAPodElsewhereAreNoUseToAnAgent) {
   start();
   const Status status = ask("the.agents.token", {agent_1_, token_of("shop", "web", "web-2")});
   EXPECT_EQ(status.code, permission_denied);
   EXPECT_THAT(status.message, HasSubstr("pod shop/web-2 is not on the node of agent heddle/agent-1"));
   EXPECT_EQ(refusals("node"), 1);
-  EXPECT_EQ(ask("", {}).code, unauthenticated) << "without its own token it could pose as the pod";
+  EXPECT_EQ(ask("", {token_of("shop", "web", "web-1")}).code, unauthenticated)
+      << "without its own token it could pose as the pod";
   EXPECT_EQ(ask("the.agents.token", {agent_1_}).code, permission_denied) << "its own is no pod's";
   EXPECT_EQ(
       ask("other.pods.token", {token_of("shop", "web", "web-2"), token_of("shop", "web", "web-2")}).code,

@@ -122,10 +122,11 @@ TEST(Manifest, OnlyTheAgentItselfHasCapabilities) {
 
 TEST(Manifest, RolesGrantTheseVerbsAndNoOther) {
   const auto objects = objects_with({});
-  EXPECT_THAT(
-      rules_of(find(objects, "ClusterRole", "heddle-agent")),
-      ElementsAre(R"([""] ["pods","namespaces"] ["get","list","watch"])",
-                  R"([""] ["serviceaccounts/token"] ["create"])", R"([""] ["events"] ["create","patch"])"));
+  EXPECT_THAT(rules_of(find(objects, "ClusterRole", "heddle-agent")),
+              ElementsAre(R"([""] ["pods","namespaces"] ["get","list","watch"])",
+                          R"([""] ["events"] ["create","patch"])"));
+  EXPECT_THAT(rules_of(find(objects_with({"agent.podTokens=true"}), "ClusterRole", "heddle-agent")),
+              ::testing::Contains(R"([""] ["serviceaccounts/token"] ["create"])"));
   EXPECT_THAT(rules_of(find(objects, "Role", "heddle-agent")),
               ElementsAre(R"(["apps"] ["daemonsets"] ["heddle-agent"] ["get"])"));
   EXPECT_THAT(
