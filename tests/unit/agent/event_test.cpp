@@ -42,7 +42,8 @@ TEST(Event, HasANameThatTheApiServerTakesHoweverLongThePodsIs) {
 
 TEST(Event, CutsALongMessageBetweenCharacters) {
   Event long_one = event();
-  long_one.message = std::string(999, 'x') + "\u00e4\u00e4";
+  long_one.message = std::string(999, 'x');
+  long_one.message += "\u00e4\u00e4";
   const std::string text = encode_event_repeat(long_one);
   EXPECT_NE(text.find(std::string(999, 'x') + "\""), std::string::npos) << "half an umlaut is no UTF-8";
 }
