@@ -22,7 +22,7 @@ int heddle_setsockopt(struct bpf_sockopt *ctx)
 		return 0;
 	}
 	mesh->client = *client;
-	mesh->has_client = 1;
-	ctx->optlen = -1; /* done: the kernel's own setsockopt is not asked */
+	mesh->has_client = client->port != 0; /* none: a socket that is used again */
+	ctx->optlen = -1;		      /* done: the kernel's own setsockopt is not asked */
 	return 1;
 }

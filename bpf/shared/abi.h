@@ -21,7 +21,7 @@
 
 /* setsockopt level of heddle's own option, understood by the hook on mesh sockets only. */
 #define HEDDLE_SOL 0x6864
-/* Value: struct heddle_address. The peer address that the app shall see for this connection. */
+/* Value: struct heddle_address. The peer that the app shall see on the socket's next connection; port 0: the mesh. */
 #define HEDDLE_SO_CLIENT_ADDRESS 1
 
 /* A connection of the mesh: silent for so long it is probed, as often again, */

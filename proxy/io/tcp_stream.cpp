@@ -43,23 +43,64 @@ void set_reset_on_close(int socket) {
   ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
-TcpStream::TcpStream(Loop& loop, Fd socket, bool connecting)
+TcpStream::TcpStream(Loop& loop, Fd socket) : loop_(loop), socket_(std::move(socket)) {
+  watch(watched);
+}
+
+TcpStream::TcpStream(Loop& loop, Fd socket, SocketOrigin origin)
     : loop_(loop),
       socket_(std::move(socket)),
-      want_write_(connecting),
-      watches_writing_(connecting),
-      ack_held_(connecting) {
-  const std::uint32_t events = connecting ? watched | EPOLLOUT : watched;
-  if (auto added = loop_.add(socket_.get(), events, *this); !added) {
-    error_ = write_error_ = added.error().code.value();
-  }
+      origin_(std::move(origin)),
+      want_write_(true),
+      watches_writing_(true),
+      ack_held_(true) {
+  watch(watched | EPOLLOUT);
 }
 
 TcpStream::~TcpStream() {
   if (gone_ != nullptr) *gone_ = true;
   if (!socket_) return;
+  if (read_ended_ && write_ended_) {
+    leave_socket();
+    return;
+  }
   loop_.closing(socket_.get(), *this);
-  if (!(read_ended_ && write_ended_)) set_reset_on_close(socket_.get());
+  set_reset_on_close(socket_.get());
+}
+
+void TcpStream::watch(std::uint32_t events) {
+  if (auto added = loop_.add(socket_.get(), events, *this); !added) {
+    error_ = write_error_ = added.error().code.value();
+  }
+}
+
+// The connection ended in order: back to where the socket came from, else closing sends what was written and
+// the FIN.
+void TcpStream::leave_socket() {
+  if (origin_.returns && disconnect()) {
+    origin_.returns->give_back(std::move(socket_), origin_);
+    return;
+  }
+  loop_.closing(socket_.get(), *this);
+  socket_.reset();
+}
+
+// The kernel lets a TCP socket go from one connection to the next (connect(2), AF_UNSPEC), but drops what the
+// peer has not acknowledged: so only once the state is CLOSE, which is when there is no peer to be named. On
+// one machine that is when shutdown(2) returns; what takes longer is closed as ever.
+bool TcpStream::disconnect() {
+  if (error_ != 0 || write_error_ != 0) return false;
+  ::shutdown(socket_.get(), SHUT_WR);
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  if (::getpeername(socket_.get(), reinterpret_cast<sockaddr*>(&peer), &size) == 0 || errno != ENOTCONN)
+    return false;
+  int error = 0;  // a reset that came last: the next connection would be told of it
+  size = sizeof error;
+  if (::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error != 0) return false;
+  const sockaddr nobody{AF_UNSPEC, {}};
+  loop_.remove(socket_.get(), *this);
+  return ::connect(socket_.get(), &nobody, sizeof nobody) == 0;
 }
 
 IoResult TcpStream::read(std::span<std::byte> into) {
@@ -145,9 +186,8 @@ void TcpStream::finish_writes() {
     ::shutdown(socket_.get(), SHUT_WR);
     return;
   }
-  // Nothing is left to read: closing sends what was written and the FIN, and saves the shutdown.
-  loop_.closing(socket_.get(), *this);
-  socket_.reset();
+  // Nothing is left to read.
+  leave_socket();
 }
 
 void TcpStream::reset() {

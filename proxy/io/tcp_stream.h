@@ -1,20 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <functional>
+#include <memory>
 
 #include "proxy/io/loop.h"
 #include "proxy/io/stream.h"
 
 namespace heddle::proxy {
 
+struct SocketOrigin;
+
+// Takes sockets back that can connect once more.
+class SocketReturns {
+ public:
+  // `socket` is disconnected: unconnected and unbound, options and the agent's tag as they were. Called on
+  // the worker's thread, also from destructors of streams: must not call a stream's owner from inside.
+  virtual void give_back(Fd socket, const SocketOrigin& origin) = 0;
+
+ protected:
+  ~SocketReturns() = default;
+};
+
+// Where a socket came from, and goes back to when its connection ended in order.
+struct SocketOrigin {
+  static constexpr std::uint32_t last_generation = (1U << 30) - 1;
+
+  std::shared_ptr<SocketReturns> returns;  // null: the socket is closed
+  std::uint64_t netns_cookie = 0;
+  std::uint32_t pod_id = 0;
+  std::uint32_t generation : 30 = 0;  // of the agent that made it
+  std::uint32_t ipv6 : 1 = 0;
+  std::uint32_t shows_client : 1 = 0;  // the kernel was told of a client (HEDDLE_SO_CLIENT_ADDRESS)
+};
+
 // A TCP socket as a Stream. Usually made by make_tcp_stream(); the dialer makes one of a connecting socket,
 // so that a connection is registered with epoll once in its life.
 class TcpStream final : public Stream, private IoHandler {
  public:
-  // The socket is non-blocking. With `connecting`, on_writable() is called when connect(2) finished either
-  // way.
-  TcpStream(Loop& loop, Fd socket, bool connecting = false);
+  // A connected non-blocking socket.
+  TcpStream(Loop& loop, Fd socket);
+  // A connecting one: on_writable() is called when connect(2) finished either way. Goes back to its origin
+  // when both sides ended the connection in order and the peer has acknowledged all of it; else it is closed.
+  TcpStream(Loop& loop, Fd socket, SocketOrigin origin);
   ~TcpStream() override;
 
   IoResult read(std::span<std::byte> into) override;
@@ -36,9 +65,13 @@ class TcpStream final : public Stream, private IoHandler {
   IoResult send(std::span<const iovec> data, int flags);
   IoResult wait_until_writable();
   void send_held_ack();
+  void watch(std::uint32_t events);
+  void leave_socket();
+  bool disconnect();
 
   Loop& loop_;
   Fd socket_;
+  SocketOrigin origin_;
   bool* gone_ = nullptr;  // set while a callback runs: tells it that the stream was destroyed inside
   int error_ = 0;         // of reading
   int write_error_ = 0;   // apart: after EPIPE the peer's last bytes can still be read

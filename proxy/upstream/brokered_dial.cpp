@@ -16,11 +16,14 @@ namespace {
 // not fail connections. The connect time-out begins when there is a socket to connect.
 constexpr std::chrono::milliseconds socket_patience{10'000};
 
-// Tells the kernel's hooks which client the app shall see on this connection (bpf/shared/abi.h).
-void show_client(int socket, const SocketAddress& client) {
+// Tells the kernel's hooks which client the app shall see on this connection (bpf/shared/abi.h); none: forget
+// that of the socket's last connection.
+void show_client(int socket, const std::optional<SocketAddress>& client) {
   heddle_address value{};
-  std::memcpy(value.ip, client.ip.bytes().data(), sizeof value.ip);
-  value.port = client.port;
+  if (client) {
+    std::memcpy(value.ip, client->ip.bytes().data(), sizeof value.ip);
+    value.port = client->port;
+  }
   static std::atomic<bool> warned{false};
   if (::setsockopt(socket, HEDDLE_SOL, HEDDLE_SO_CLIENT_ADDRESS, &value, sizeof value) != 0 &&
       !warned.exchange(true)) {
@@ -80,19 +83,23 @@ void BrokeredDial::orphan() {
   dialer_ = nullptr;
 }
 
-void BrokeredDial::connect(Fd socket) {
+void BrokeredDial::connect(BrokeredDialer::Spare spare) {
   leave_queue();
   timer_.arm(request_.timeout);
-  if (request_.show_client && request_.pod->interception == Interception::ebpf &&
-      request_.pod->keep_client_source) {
-    show_client(socket.get(), *request_.show_client);
-  }
-  hold_handshake_ack(socket.get());
-  if (const int error = start_connect(socket.get(), request_.to); error != 0 && error != EINPROGRESS) {
+  const bool shows = request_.show_client && request_.pod->interception == Interception::ebpf &&
+                     request_.pod->keep_client_source;
+  if (shows || spare.shows_client)
+    show_client(spare.socket.get(), shows ? request_.show_client : std::nullopt);
+  hold_handshake_ack(spare.socket.get());
+  if (const int error = start_connect(spare.socket.get(), request_.to); error != 0 && error != EINPROGRESS) {
     fail_later(make_errno(error, "cannot connect to " + request_.to.to_string()));
     return;
   }
-  stream_ = std::make_unique<TcpStream>(loop_, std::move(socket), true);
+  SocketOrigin origin{
+      dialer_->returns_, request_.pod->netns_cookie, request_.pod->id, spare.generation, 0, 0};
+  origin.ipv6 = request_.to.ip.is_v4() ? 0 : 1;
+  origin.shows_client = shows ? 1 : 0;
+  stream_ = std::make_unique<TcpStream>(loop_, std::move(spare.socket), std::move(origin));
   if (stream_->registration_error() != 0) {
     fail_later(make_errno(stream_->registration_error(), "cannot watch a connection"));
     return;

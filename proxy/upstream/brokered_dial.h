@@ -16,7 +16,7 @@ class BrokeredDial final : public Dialer::Pending, private StreamEvents {
   ~BrokeredDial() override;
 
   void wait_in(std::list<BrokeredDial*>& queue);
-  void connect(Fd socket);
+  void connect(BrokeredDialer::Spare spare);
   // Reports the failure from the loop, never from inside the caller.
   void fail_later(Error error);
   // The dialer is gone: nothing will come any more.

@@ -20,11 +20,16 @@ constexpr unsigned looks_until_shrunk = 5;
 }  // namespace
 
 BrokeredDialer::BrokeredDialer(Loop& loop, Request request)
-    : loop_(loop), request_(std::move(request)), shrink_timer_(loop, [this] { shrink(); }) {
+    : loop_(loop),
+      request_(std::move(request)),
+      shrink_timer_(loop, [this] { shrink(); }),
+      returns_(std::make_shared<Returns>()) {
+  returns_->dialer = this;
   shrink_timer_.arm(look_interval);
 }
 
 BrokeredDialer::~BrokeredDialer() {
+  returns_->dialer = nullptr;
   for (auto& [id, reserves] : pods_) {
     for (Reserve& reserve : reserves.family) {
       for (BrokeredDial* dial : reserve.waiting) dial->orphan();
@@ -53,10 +58,10 @@ std::unique_ptr<Dialer::Pending> BrokeredDialer::dial(DialRequest request, Done 
     reserve->target = std::clamp(reserve->target * 2, least_grown, most_reserve);
     dial->wait_in(reserve->waiting);
   } else {
-    Fd socket = std::move(reserve->sockets.back());
+    Spare spare = std::move(reserve->sockets.back());
     reserve->sockets.pop_back();
     reserve->target = std::max(reserve->target, used_reserve);
-    dial->connect(std::move(socket));
+    dial->connect(std::move(spare));
   }
   refill(pod_id, ipv6, *reserve);
   return dial;
@@ -114,17 +119,32 @@ void BrokeredDialer::add_sockets(std::uint32_t pod_id, bool ipv6, std::vector<Fd
                  make_error(Errc::unavailable, "the agent cannot make sockets in the pod: " + error));
     return;
   }
-  for (Fd& socket : sockets) {
-    if (reserve->waiting.empty()) {
-      reserve->sockets.push_back(std::move(socket));
-    } else {
-      reserve->waiting.front()->connect(std::move(socket));
-    }
-  }
+  for (Fd& socket : sockets) add(*reserve, {std::move(socket), generation_, false});
   refill(pod_id, ipv6, *reserve);
 }
 
+void BrokeredDialer::add(Reserve& reserve, Spare spare) {
+  if (reserve.waiting.empty()) {
+    reserve.sockets.push_back(std::move(spare));
+  } else {
+    reserve.waiting.front()->connect(std::move(spare));
+  }
+}
+
+void BrokeredDialer::Returns::give_back(Fd socket, const SocketOrigin& origin) {
+  if (dialer != nullptr) dialer->give_back(std::move(socket), origin);
+}
+
+void BrokeredDialer::give_back(Fd socket, const SocketOrigin& origin) {
+  const auto found = pods_.find(origin.pod_id);
+  if (found == pods_.end() || found->second.pod->netns_cookie != origin.netns_cookie) return;
+  Reserve& reserve = found->second.family[origin.ipv6];
+  if (origin.generation != generation_ || reserve.sockets.size() >= reserve.target) return;
+  add(reserve, {std::move(socket), origin.generation, origin.shows_client != 0});
+}
+
 void BrokeredDialer::agent_ready() {
+  generation_ = (generation_ + 1) & SocketOrigin::last_generation;
   for (auto& [id, reserves] : pods_) {
     for (const bool ipv6 : {false, true}) {
       Reserve& reserve = reserves.family[ipv6 ? 1 : 0];

@@ -8,6 +8,7 @@
 
 #include "base/fd.h"
 #include "proxy/io/loop.h"
+#include "proxy/io/tcp_stream.h"
 #include "proxy/upstream/dial.h"
 
 namespace heddle::proxy {
@@ -18,8 +19,10 @@ class BrokeredDial;
 // that pod's netns. One of each family that the pod has waits from the start, so that no first connection
 // does: with many pods and workers more would be most of the process' descriptors. A reserve that ran empty
 // grows (8 to 64), as does one that would not last two seconds at the recent rate, and what a burst lacks is
-// asked for at once; one that is idle shrinks; it is refilled when half is used. While the agent is away the
-// reserve is used up, then dials wait for the next agent, 10 s at most.
+// asked for at once; one that is idle shrinks; it is refilled when half is used. Sockets whose connection
+// ended in order come back, if the agent that made them is still there: making one costs more than all else
+// that the mesh adds to a connection. While the agent is away the reserve is used up, then dials wait for the
+// next agent, 10 s at most.
 class BrokeredDialer final : public Dialer {
  public:
   // Asks the agent for `count` sockets of the family. Called on the worker's thread; must not call back from
@@ -46,8 +49,18 @@ class BrokeredDialer final : public Dialer {
 
  private:
   friend class BrokeredDial;
+  // Streams may outlive the dialer: with it gone their sockets are closed.
+  struct Returns final : SocketReturns {
+    void give_back(Fd socket, const SocketOrigin& origin) override;
+    BrokeredDialer* dialer = nullptr;
+  };
+  struct Spare {
+    Fd socket;
+    std::uint32_t generation = 0;  // of agents: see generation_
+    bool shows_client = false;     // the kernel was told of one for an earlier connection
+  };
   struct Reserve {
-    std::vector<Fd> sockets;
+    std::vector<Spare> sockets;
     std::list<BrokeredDial*> waiting;
     std::uint32_t target = 1;       // sockets to have: see brokered_dialer.cpp
     std::uint32_t outstanding = 0;  // asked for, not yet received
@@ -62,12 +75,16 @@ class BrokeredDialer final : public Dialer {
 
   Reserve* find(std::uint32_t pod_id, bool ipv6);
   void refill(std::uint32_t pod_id, bool ipv6, Reserve& reserve);
+  void add(Reserve& reserve, Spare spare);
+  void give_back(Fd socket, const SocketOrigin& origin);
   void fail_waiting(Reserve& reserve, const Error& error);
   void shrink();
 
   Loop& loop_;
   Request request_;
   Timer shrink_timer_;
+  std::shared_ptr<Returns> returns_;
+  std::uint32_t generation_ = 0;  // counts the agents: nat rules may not know an earlier one's sockets
   std::unordered_map<std::uint32_t, PodReserves> pods_;
   std::size_t waiting_ = 0;
 };

@@ -72,7 +72,7 @@ class PlainDialer final : public Dialer {
       dial->finish();
       return dial;
     }
-    dial->stream = std::make_unique<TcpStream>(loop_, std::move(socket), true);
+    dial->stream = std::make_unique<TcpStream>(loop_, std::move(socket), SocketOrigin{});
     dial->stream->set_events(dial.get());
     return dial;
   }
