@@ -51,21 +51,16 @@ struct {
 	__type(value, __u32);
 } node_addresses SEC(".maps");
 
-/* Client sockets' original destinations, from TCP_CONNECT to PASSIVE_ESTABLISHED. */
+/*
+ * Client sockets' original destinations, from TCP_CONNECT until the proxy asks. The oldest make room for new ones;
+ * where that hits a connection that still waits, getsockname.h finds it again.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, HEDDLE_MAX_TUPLES);
 	__type(key, struct heddle_tuple);
 	__type(value, struct heddle_address);
 } connects SEC(".maps");
-
-/* The client that a mesh socket connects on behalf of, between the same two events. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, HEDDLE_MAX_TUPLES);
-	__type(key, struct heddle_tuple);
-	__type(value, struct heddle_address);
-} clients SEC(".maps");
 
 /* Kubelet's connections to pods, from TCP_CONNECT to their end. The key's cookie is 0. */
 struct {
@@ -82,14 +77,6 @@ struct {
 	__type(key, int);
 	__type(value, struct heddle_address);
 } peers SEC(".maps");
-
-/* On connections accepted by outbound listeners: what SO_ORIGINAL_DST answers. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct heddle_address);
-} original_dsts SEC(".maps");
 
 /* The agent's tag on sockets it made for the proxy. */
 struct {

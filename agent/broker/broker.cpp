@@ -26,7 +26,6 @@ void set_keepalive(int socket) {
 }  // namespace
 
 Result<> prepare_marked(int socket, std::uint32_t mark) {
-  set_keepalive(socket);
   if (::setsockopt(socket, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) {
     return make_errno(errno, "cannot mark a mesh socket (needs CAP_NET_ADMIN)");
   }
@@ -47,6 +46,7 @@ Result<std::vector<Fd>> make_mesh_sockets(int netns_fd, bool ipv6, std::uint32_t
       if (!fd) return make_errno(errno, "cannot create a socket in the pod's network namespace");
       if (ipv6) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
       ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+      set_keepalive(fd.get());
       out.push_back(std::move(fd));
     }
   }

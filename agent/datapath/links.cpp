@@ -16,12 +16,6 @@
 namespace heddle::agent {
 namespace {
 
-bool is_below_or_same(const std::string& path, const std::string& ancestor) {
-  if (path == ancestor) return true;
-  const std::string prefix = ancestor.ends_with('/') ? ancestor : ancestor + "/";
-  return path.starts_with(prefix);
-}
-
 Result<bpf_link_info> link_info(const std::string& path, Fd* keep = nullptr) {
   auto fd = open_pin(path);
   if (!fd) return fd.error();
@@ -36,7 +30,7 @@ Result<bpf_link_info> link_info(const std::string& path, Fd* keep = nullptr) {
 
 // Mesh hooks serve sockets of earlier agents as long as these live.
 bool may_stay_on_other_cgroups(std::string_view hook) {
-  return hook == "sockops" || hook == "getsockopt" || hook == "setsockopt";
+  return hook.starts_with("getsockname") || hook == "getsockopt" || hook == "setsockopt";
 }
 
 Result<> attach_to_cgroup(const Object& object, const CgroupLink& link, const std::string& pin_path) {
@@ -75,12 +69,10 @@ Result<> refresh_cgroup_link(const Object& object, const std::string& folder, co
 
 std::vector<CgroupLink> planned_links(const Datapath::Options& options) {
   std::vector<CgroupLink> out;
-  for (const char* hook : {"getpeername4", "getpeername6"}) out.push_back({hook, options.pods_cgroup});
-  const bool mesh_below_pods = is_below_or_same(options.mesh_cgroup, options.pods_cgroup);
-  const bool pods_below_mesh = is_below_or_same(options.pods_cgroup, options.mesh_cgroup);
-  if (mesh_below_pods || !pods_below_mesh) out.push_back({"sockops", options.pods_cgroup});
-  if (!mesh_below_pods) out.push_back({"sockops", options.mesh_cgroup});
-  for (const char* hook : {"getsockopt", "setsockopt"}) out.push_back({hook, options.mesh_cgroup});
+  for (const char* hook : {"getpeername4", "getpeername6", "sockops"})
+    out.push_back({hook, options.pods_cgroup});
+  for (const char* hook : {"getsockname4", "getsockname6", "getsockopt", "setsockopt"})
+    out.push_back({hook, options.mesh_cgroup});
   if (!options.probe_cgroup.empty()) out.push_back({"probe_sockops", options.probe_cgroup});
   // Last: no connect is redirected before everything that serves it is in place.
   for (const char* hook : {"connect4", "connect6"}) out.push_back({hook, options.pods_cgroup});

@@ -18,8 +18,7 @@ struct CgroupLink {
   auto operator<=>(const CgroupLink&) const = default;
 };
 
-// Which programs go where (pure). sockops sits on the pods' and on the mesh's cgroup, but once only when one
-// of them is below the other: programs of ancestors run too.
+// Which programs go where (pure).
 std::vector<CgroupLink> planned_links(const Datapath::Options& options);
 
 // Attaches and pins what is planned and missing below `folder`, moves every link found there to the object's

@@ -125,6 +125,8 @@ int attach_type(std::string_view hook) {
   if (hook == "connect6") return BPF_CGROUP_INET6_CONNECT;
   if (hook == "getpeername4") return BPF_CGROUP_INET4_GETPEERNAME;
   if (hook == "getpeername6") return BPF_CGROUP_INET6_GETPEERNAME;
+  if (hook == "getsockname4") return BPF_CGROUP_INET4_GETSOCKNAME;
+  if (hook == "getsockname6") return BPF_CGROUP_INET6_GETSOCKNAME;
   if (hook == "getsockopt") return BPF_CGROUP_GETSOCKOPT;
   if (hook == "setsockopt") return BPF_CGROUP_SETSOCKOPT;
   if (hook == "sk_lookup") return BPF_SK_LOOKUP;

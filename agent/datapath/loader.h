@@ -15,13 +15,13 @@ struct heddle_bpf;  // the skeleton
 namespace heddle::agent {
 
 // The programs of the object, by the names used in pins, probes and logs.
-inline constexpr const char* all_hooks[] = {"connect4",     "connect6",  "getpeername4",
-                                            "getpeername6", "sockops",   "getsockopt",
-                                            "setsockopt",   "sk_lookup", "probe_sockops"};
+inline constexpr const char* all_hooks[] = {"connect4",     "connect6",     "getpeername4", "getpeername6",
+                                            "getsockname4", "getsockname6", "sockops",      "getsockopt",
+                                            "setsockopt",   "sk_lookup",    "probe_sockops"};
 // Maps whose content outlives the agent. `drops` is not among them: each agent reads a buffer of its own.
-inline constexpr const char* pinned_maps[] = {"pods",          "addresses",    "listeners", "node_addresses",
-                                              "connects",      "clients",      "probes",    "peers",
-                                              "original_dsts", "mesh_sockets", "verdicts"};
+inline constexpr const char* pinned_maps[] = {"pods",           "addresses",    "listeners",
+                                              "node_addresses", "connects",     "probes",
+                                              "peers",          "mesh_sockets", "verdicts"};
 
 // The loaded BPF object. The only place that knows the skeleton.
 class Object {

@@ -6,7 +6,7 @@
 #ifndef HEDDLE_BPF_HOOKS_CONNECT_H
 #define HEDDLE_BPF_HOOKS_CONNECT_H
 
-#include "bpf/maps.h"
+#include "bpf/hooks/ends.h"
 
 #define HEDDLE_PASS 1
 #define HEDDLE_REFUSE 0
@@ -24,17 +24,6 @@ static __always_inline int fails_open(const struct heddle_pod *pod)
 		return 1;
 	bpf_sk_release(listener);
 	return 0;
-}
-
-static __always_inline int is_own_address(__u64 cookie, const __be32 *ip)
-{
-	struct heddle_ip_key key = {{ip[0], ip[1], ip[2], ip[3]}};
-	struct heddle_pod_ref *ref;
-
-	if (heddle_is_loopback(ip))
-		return 1;
-	ref = bpf_map_lookup_elem(&addresses, &key);
-	return ref && ref->cookie == cookie;
 }
 
 static __always_inline enum heddle_verdict judge_connect(struct bpf_sock_addr *ctx, const struct heddle_pod *pod,

@@ -26,14 +26,15 @@ static __always_inline void tuple_of_connect(struct bpf_sock_ops *ctx, __u64 coo
 	tuple->pad = 0;
 }
 
-/* Seen from the accepted socket. */
-static __always_inline void tuple_of_accept(struct bpf_sock_ops *ctx, __u64 cookie, struct heddle_tuple *tuple)
+/* Seen from the accepted socket, whose ends these are. */
+static __always_inline void tuple_of_accept(const struct heddle_address *local, const struct heddle_address *remote,
+					    __u64 cookie, struct heddle_tuple *tuple)
 {
 	tuple->cookie = cookie;
-	remote_ip_of(ctx, tuple->local_ip);
-	local_ip_of(ctx, tuple->remote_ip);
-	tuple->local_port = bpf_ntohl(ctx->remote_port);
-	tuple->remote_port = ctx->local_port;
+	__builtin_memcpy(tuple->local_ip, remote->ip, sizeof(tuple->local_ip));
+	__builtin_memcpy(tuple->remote_ip, local->ip, sizeof(tuple->remote_ip));
+	tuple->local_port = remote->port;
+	tuple->remote_port = local->port;
 	tuple->pad = 0;
 }
 

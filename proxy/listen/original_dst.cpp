@@ -35,6 +35,11 @@ Result<SocketAddress> local_address(int socket) {
 Result<SocketAddress> original_destination(int socket, const SocketAddress& client, Interception interception,
                                            bool outbound) {
   if (interception == Interception::ebpf && !outbound) return local_address(socket);
+  auto answer = ask_original_dst(socket, client.ip.is_v4());
+  if (answer || interception != Interception::ebpf || answer.error().code.value() != ENOENT) return answer;
+  // Very many connections waited, and this one's destination had to make room: asking for our own address
+  // makes the kernel's hook look for it again (bpf/hooks/getsockname.h).
+  if (auto local = local_address(socket); !local) return local;
   return ask_original_dst(socket, client.ip.is_v4());
 }
 

@@ -94,6 +94,12 @@ std::string DatapathTest::counts_text() const {
   return out;
 }
 
+void DatapathTest::forget_destinations() const {
+  const Fd map(bpf_obj_get((version_folder(options().pin_folder) + "/maps/connects").c_str()));
+  heddle_tuple key{};
+  while (bpf_map_get_next_key(map.get(), nullptr, &key) == 0) bpf_map_delete_elem(map.get(), &key);
+}
+
 int DatapathTest::map_entries(const std::string& name) const {
   const Fd map(bpf_obj_get((version_folder(options().pin_folder) + "/maps/" + name).c_str()));
   std::array<char, 64> key{};

@@ -48,6 +48,8 @@ class DatapathTest : public ::testing::Test {
   std::string counts_text() const;
   // Number of entries of a pinned map.
   int map_entries(const std::string& name) const;
+  // What very many connections of others would do.
+  void forget_destinations() const;
 
   test::TestBpffs bpffs_;
   test::TestCgroup cgroup_;

@@ -67,7 +67,7 @@ TEST_F(Lifecycle, LeavesNothingOfARemovedPod) {
   ASSERT_TRUE(datapath_->remove(pod_));
   ASSERT_TRUE(datapath_->remove(pod_)) << "twice is once";
   EXPECT_NE(::access(netns_pin().c_str(), F_OK), 0);
-  for (const char* map : {"pods", "addresses", "listeners", "connects", "clients"}) {
+  for (const char* map : {"pods", "addresses", "listeners", "connects"}) {
     EXPECT_EQ(map_entries(map), 0) << map;
   }
   EXPECT_EQ(map_entries("verdicts"), 1) << "only those of pod id 0";

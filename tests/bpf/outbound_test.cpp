@@ -276,17 +276,95 @@ TEST_F(Outbound, DirectDialsStayRefusedWhenConntrackWouldAnswer) {
 }
 
 TEST_F(Outbound, AnswersOriginalDstToBuffersOfAnySufficientSize) {
-  const auto captured = capture(app_->make(AF_INET), "10.96.0.10:80");
-  for (const socklen_t given : {16u, 28u, 128u}) {
-    char buffer[128];
-    socklen_t size = given;
-    EXPECT_EQ(::getsockopt(captured.proxy.get(), SOL_IP, 80, buffer, &size), 0) << given;
-    EXPECT_EQ(size, 16u) << given;
-  }
-  char small[8];
-  socklen_t size = sizeof small;
-  EXPECT_EQ(::getsockopt(captured.proxy.get(), SOL_IP, 80, small, &size), -1);
+  const Fd app = app_->make(AF_INET);
+  ASSERT_EQ(connect_to(app, "10.96.0.10:80"), 0);
+  const Fd proxy = accept_from(outbound_);
+  char buffer[128];
+  socklen_t size = 8;
+  EXPECT_EQ(::getsockopt(proxy.get(), SOL_IP, 80, buffer, &size), -1);
   EXPECT_EQ(errno, EINVAL);
+  for (const socklen_t given : {16u, 28u, 128u}) {
+    size = given;
+    EXPECT_EQ(::getsockopt(proxy.get(), SOL_IP, 80, buffer, &size), 0) << given;
+    EXPECT_EQ(size, 16u) << given;
+    size = given;
+    EXPECT_EQ(::getsockopt(proxy.get(), SOL_IP, 80, buffer, &size), -1) << "an answer is given once";
+    local_of(proxy);
+  }
+}
+
+TEST_F(Outbound, FindsTheDestinationAgainWhichHadToMakeRoom) {
+  for (const auto& [family, dst] :
+       {std::pair{AF_INET, "10.96.0.10:80"}, {AF_INET6, "[fd99::10]:81"}, {AF_INET6, "10.96.0.11:82"}}) {
+    const Fd app = app_->make(family);
+    ASSERT_EQ(connect_to(app, dst), 0);
+    forget_destinations();
+    const Fd proxy = accept_from(outbound_);
+    int error = 0;
+    EXPECT_EQ(original_dst(proxy, &error).to_string(), dst) << error << " " << counts_text();
+  }
+  EXPECT_EQ(count(HEDDLE_V_ORIGINAL_DST_MISSING), 0u) << counts_text();
+}
+
+TEST_F(Outbound, KnowsTheDestinationOfAnAppThatIsGoneAlready) {
+  Fd app = app_->make(AF_INET);
+  ASSERT_EQ(connect_to(app, "10.96.0.10:80"), 0);
+  ASSERT_TRUE(send_all(app, "log"));
+  app.reset();
+  const Fd proxy = accept_from(outbound_);
+  EXPECT_EQ(original_dst(proxy).to_string(), "10.96.0.10:80") << counts_text();
+  EXPECT_EQ(read_exactly(proxy, 3), "log");
+}
+
+TEST_F(Outbound, KnowsTheDestinationOfAConnectionThatWasReset) {
+  for (const bool known : {true, false}) {
+    Fd app = app_->make(AF_INET);
+    ASSERT_EQ(connect_to(app, "10.96.0.10:80"), 0);
+    const linger now{1, 0};
+    ::setsockopt(app.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    app.reset();
+    if (!known) forget_destinations();
+    const Fd proxy = accept_from(outbound_);
+    sockaddr_in answer{};
+    socklen_t size = sizeof answer;
+    const int result = ::getsockopt(proxy.get(), SOL_IP, 80, &answer, &size);
+    EXPECT_EQ(result, known ? 0 : -1);
+    if (known)
+      EXPECT_EQ(ntohs(answer.sin_port), 80);
+    else
+      EXPECT_EQ(errno, ENOENT);
+  }
+}
+
+TEST_F(Outbound, TakesNoDestinationFromAnEarlierConnectionOfThePort) {
+  for (const auto& [family, ip] : {std::pair{AF_INET, "10.77.0.2"}, {AF_INET6, "[fd77::2]"}}) {
+    const std::string from = std::string(ip) + ":45001";
+    {
+      const Fd app = app_->make(family);
+      ASSERT_EQ(bind_to(app, from), 0);
+      ASSERT_EQ(connect_to(app, family == AF_INET ? "10.96.0.10:80" : "[fd99::10]:80"), 0);
+      const linger now{1, 0};
+      ::setsockopt(app.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+    }
+    accept_from(outbound_);  // and nobody asks
+    const Fd direct = app_->make(family);
+    ASSERT_EQ(bind_to(direct, from), 0);
+    ASSERT_EQ(connect_to(direct, std::string(ip) + ":4140"), 0);
+    const Fd proxy = accept_from(outbound_);
+    int error = 0;
+    original_dst(proxy, &error);
+    EXPECT_EQ(error, ENOENT);
+    const linger now{1, 0};
+    ::setsockopt(direct.get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  }
+}
+
+TEST_F(Outbound, CountsNoMissingDestinationOfWhatComesFromElsewhereToThatPort) {
+  const Fd client = neighbour_->make(AF_INET);
+  ASSERT_EQ(connect_to(client, "10.77.0.2:4140"), 0);
+  const Fd proxy = accept_from(inbound_);
+  EXPECT_EQ(local_of(proxy).to_string(), "10.77.0.2:4140");
+  EXPECT_EQ(count(HEDDLE_V_ORIGINAL_DST_MISSING), 0u) << counts_text();
 }
 
 TEST_F(Outbound, RefusesAFamilyInWhichThePodHasNoAddress) {
@@ -308,30 +386,6 @@ TEST_F(Outbound, PassesTheMeshsOwnSocketsEvenBelowThePodsCgroup) {
   ASSERT_EQ(connect_to(brokered, "10.77.0.1:9005"), 0) << counts_text();
   EXPECT_TRUE(accept_from(server));
   EXPECT_EQ(count(HEDDLE_V_OUT_MESH_SOCKET), 1u) << counts_text();
-}
-
-TEST_F(Outbound, SetsTheKeepaliveOfTheMeshsOwnSocketsOnly) {
-  const auto option = [](const Fd& socket, int level, int name) {
-    int value = -1;
-    socklen_t size = sizeof value;
-    EXPECT_EQ(::getsockopt(socket.get(), level, name, &value, &size), 0);
-    return value;
-  };
-  for (const bool ipv6 : {false, true}) {
-    const std::string at = ipv6 ? "[fd77::1]:9006" : "10.77.0.1:9006";
-    const Fd server = neighbour_->make(ipv6 ? AF_INET6 : AF_INET);
-    listen_on(server, at);
-    const Fd brokered = mesh_->make(ipv6 ? AF_INET6 : AF_INET);
-    ASSERT_TRUE(datapath_->tag_socket(brokered.get(), pod_.id));
-    ASSERT_EQ(connect_to(brokered, at), 0) << counts_text();
-    EXPECT_EQ(option(brokered, SOL_SOCKET, SO_KEEPALIVE), 1);
-    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPIDLE), HEDDLE_KEEPALIVE_S);
-    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPINTVL), HEDDLE_KEEPALIVE_S);
-    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_KEEPCNT), HEDDLE_KEEPALIVE_PROBES);
-    EXPECT_EQ(option(brokered, IPPROTO_TCP, TCP_USER_TIMEOUT), 0) << "a reader that pauses would be given up";
-    const Captured apps = capture(app_->make(ipv6 ? AF_INET6 : AF_INET), at);
-    EXPECT_EQ(option(apps.app, SOL_SOCKET, SO_KEEPALIVE), 0) << "an app's socket is its own";
-  }
 }
 
 TEST_F(Outbound, IsRefusedWithoutAListenerAndOpenOnlyByChoice) {

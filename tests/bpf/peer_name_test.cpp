@@ -98,6 +98,38 @@ TEST_F(PeerName, BelongsToOneConnectionOnly) {
   EXPECT_EQ(peer_of(accept_from(app)).to_string(), local_of(plain).to_string());
 }
 
+TEST_F(PeerName, StaysWhenTheProxyHasGone) {
+  enrol();
+  const Fd app = app_->make(AF_INET);
+  listen_on(app, "0.0.0.0:80");
+  Fd socket = brokered(AF_INET);
+  ASSERT_EQ(name_client(socket, "10.50.0.3:40000"), 0);
+  ASSERT_EQ(connect_to(socket, "10.77.0.2:80"), 0);
+  const Fd accepted = accept_from(app);
+  ASSERT_EQ(peer_of(accepted).to_string(), "10.50.0.3:40000");
+  socket.reset();
+  EXPECT_EQ(peer_of(accepted).to_string(), "10.50.0.3:40000");
+}
+
+TEST_F(PeerName, IsOfThisConnectionWhenTheProxyUsesItsSocketAgain) {
+  enrol();
+  const Fd app = app_->make(AF_INET);
+  listen_on(app, "0.0.0.0:80");
+  const Fd socket = brokered(AF_INET);
+  for (const char* client : {"10.50.0.3:40000", "10.50.0.4:40001", ""}) {
+    heddle_address nobody{};
+    if (*client == 0) {
+      ASSERT_EQ(::setsockopt(socket.get(), HEDDLE_SOL, HEDDLE_SO_CLIENT_ADDRESS, &nobody, sizeof nobody), 0);
+    } else {
+      ASSERT_EQ(name_client(socket, client), 0);
+    }
+    ASSERT_EQ(connect_to(socket, "10.77.0.2:80"), 0);
+    EXPECT_EQ(peer_of(accept_from(app)).to_string(), *client == 0 ? local_of(socket).to_string() : client);
+    const sockaddr again{AF_UNSPEC, {}};
+    ASSERT_EQ(::connect(socket.get(), &again, sizeof again), 0);
+  }
+}
+
 TEST_F(PeerName, IsNotInheritedFromAConnectThatFoundNobody) {
   enrol();
   for (const bool by_mesh : {false, true}) {

@@ -57,7 +57,8 @@ TEST_F(Pins, AreTakenOverByTheNextAgentWithNewPrograms) {
   ASSERT_EQ(connect_to(queued, "10.96.0.10:80"), 0);
   std::map<std::string, std::uint32_t> old_programs;
   for (const auto& name : entries(links())) old_programs[name] = program_of(links() + "/" + name);
-  ASSERT_EQ(old_programs.size(), 9u) << "connect, getpeername: 4, sockops: 2, sockopt: 2, probe: 1";
+  ASSERT_EQ(old_programs.size(), 10u)
+      << "connect, getpeername, getsockname: 6, sockops, probe: 2, sockopt: 2";
   datapath_.reset();
   reopen(options());
   EXPECT_EQ(entries(links()).size(), old_programs.size());

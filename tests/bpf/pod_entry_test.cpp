@@ -74,20 +74,15 @@ TEST(Verdicts, HaveDifferentNames) {
   EXPECT_FALSE(names.contains("unknown"));
 }
 
-int sockops_links(const std::string& pods, const std::string& mesh) {
+TEST(Links, PutOnTheMeshsCgroupOnlyWhatTheMeshAsks) {
   Datapath::Options options;
-  options.pods_cgroup = pods;
-  options.mesh_cgroup = mesh;
-  int out = 0;
-  for (const auto& link : planned_links(options)) out += link.hook == "sockops" ? 1 : 0;
-  return out;
-}
-
-TEST(Links, PutSockopsOnBothCgroupsUnlessOneIsBelowTheOther) {
-  EXPECT_EQ(sockops_links("/cg/kubepods", "/cg/system/agent"), 2);
-  EXPECT_EQ(sockops_links("/cg/kubepods", "/cg/kubepods/pod1/agent"), 1);
-  EXPECT_EQ(sockops_links("/cg/kubepods", "/cg"), 1);
-  EXPECT_EQ(sockops_links("/cg/pods", "/cg/pods-mesh"), 2);
+  options.pods_cgroup = "/cg/pods";
+  options.mesh_cgroup = "/cg/mesh";
+  std::set<std::string> pods, mesh;
+  for (const auto& link : planned_links(options))
+    (link.cgroup == options.mesh_cgroup ? mesh : pods).insert(link.hook);
+  EXPECT_EQ(mesh, (std::set<std::string>{"getsockname4", "getsockname6", "getsockopt", "setsockopt"}));
+  EXPECT_EQ(pods, (std::set<std::string>{"connect4", "connect6", "getpeername4", "getpeername6", "sockops"}));
 }
 
 TEST(Links, PutConnectLast) {

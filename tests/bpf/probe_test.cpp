@@ -8,7 +8,7 @@ namespace {
 
 TEST(Probe, LoadsAndAttachesEveryHookByItself) {
   const auto hooks = Datapath::probe();
-  EXPECT_EQ(hooks.size(), 9u);
+  EXPECT_EQ(hooks.size(), 11u);
   for (const auto& hook : hooks) EXPECT_TRUE(hook.usable) << hook.hook << ": " << hook.reason;
 }
 

@@ -105,8 +105,8 @@ SocketAddress local_of(const Fd& socket);
 // Sends all; reads exactly `size` bytes or up to the end, an error or `patience`.
 bool send_all(const Fd& socket, const std::string& bytes);
 std::string read_exactly(const Fd& socket, std::size_t size);
-// SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST by the family of the local address; an unspecified address and
-// errno in `error` when there is none.
+// SO_ORIGINAL_DST or IP6T_SO_ORIGINAL_DST by the family of the peer's address, asked as the proxy asks; an
+// unspecified address and errno in `error` when there is none.
 SocketAddress original_dst(const Fd& socket, int* error = nullptr);
 
 }  // namespace heddle::test

@@ -127,9 +127,17 @@ std::string read_exactly(const Fd& socket, std::size_t size) {
 SocketAddress original_dst(const Fd& socket, int* error) {
   sockaddr_storage storage{};
   socklen_t size = sizeof storage;
-  const bool v4 = local_of(socket).ip.is_v4();
-  const int result = v4 ? ::getsockopt(socket.get(), SOL_IP, so_original_dst, &storage, &size)
-                        : ::getsockopt(socket.get(), SOL_IPV6, so_original_dst, &storage, &size);
+  const bool v4 = peer_of(socket).ip.is_v4();
+  const auto ask = [&] {
+    return v4 ? ::getsockopt(socket.get(), SOL_IP, so_original_dst, &storage, &size)
+              : ::getsockopt(socket.get(), SOL_IPV6, so_original_dst, &storage, &size);
+  };
+  int result = ask();
+  if (result != 0 && errno == ENOENT) {
+    local_of(socket);  // has the hook look again
+    size = sizeof storage;
+    result = ask();
+  }
   if (error != nullptr) *error = result == 0 ? 0 : errno;
   return result == 0 ? address_from(storage) : SocketAddress{};
 }

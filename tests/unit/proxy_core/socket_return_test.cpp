@@ -48,7 +48,8 @@ class SocketReturn : public ::testing::Test {
     EXPECT_TRUE(rig_.run_until([&] {
       if (reserved() >= 4) others_.push_back(connect());
       return reserved() == 3;
-    })) << reserved() << " in reserve";
+    })) << reserved()
+        << " in reserve";
     return out;
   }
   // Reads on until the peer's end.
@@ -157,7 +158,8 @@ TEST_F(SocketReturn, NotWhileThePeerHasBytesToFetch) {
     const std::string bytes = test::read_all(connection.peer.get());
     fetched += bytes.size();
     return bytes.ends_with("<end>");
-  })) << fetched << " of " << written;
+  })) << fetched
+      << " of " << written;
   EXPECT_EQ(fetched, written + std::string("<end>").size()) << "all of it came, and the end";
 }
 
