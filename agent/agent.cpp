@@ -11,7 +11,7 @@
 #include <cerrno>
 
 #include "agent/agent_parts.h"
-#include "agent/kubelet_cgroup.h"
+#include "agent/node_cgroups.h"
 #include "agent/version.h"
 #include "base/io/cgroup.h"
 #include "base/io/file.h"
@@ -39,23 +39,6 @@ Result<> make_proxy_folder(const std::string& path, std::uint32_t uid) {
   if (::lchown(path.c_str(), uid, uid) != 0)
     return make_errno(errno, "cannot give " + path + " to the proxy's user (needs CAP_CHOWN)");
   return {};
-}
-
-// Empty with the reason when there is none.
-Result<std::string> find_pods_cgroup(const std::string& option) {
-  struct stat status{};
-  if (option != "auto") {
-    if (::stat(option.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) return option;
-    return make_error(Errc::not_found, "--pods-cgroup " + option + " is no folder");
-  }
-  auto mount = cgroup2_mount();
-  if (!mount) return mount.error();
-  for (const char* name : {"/kubepods", "/kubepods.slice"}) {
-    if (::stat((*mount + name).c_str(), &status) == 0) return *mount + name;
-  }
-  return make_error(Errc::not_found, "neither " + *mount +
-                                         "/kubepods nor kubepods.slice exists; name the cgroup of all "
-                                         "pods with --pods-cgroup");
 }
 
 Result<std::vector<IpAddress>> node_addresses() {
@@ -132,19 +115,9 @@ Result<> Agent::open_interception() {
   options.choice = options_.interception;
   options.iptables_backend = options_.iptables_backend;
   options.datapath.pin_folder = options_.pin_folder;
-  auto mount = cgroup2_mount();
-  auto own = own_cgroup2();
-  if (mount && own) {
-    options.datapath.mesh_cgroup = *own == "/" ? *mount : *mount + *own;
-    options.mesh_cgroup_below_mount = *own;
-  }
-  if (auto pods = find_pods_cgroup(options_.pods_cgroup); pods) {
-    options.datapath.pods_cgroup = std::move(*pods);
-  } else {
-    options.pods_cgroup_problem = pods.error().message();
-  }
-  if (mount) choose_probe_cgroup(*mount, options.datapath.pods_cgroup);
-  if (options_.probe_cgroup != "auto") options.datapath.probe_cgroup = options_.probe_cgroup;
+  options.mesh_cgroup_of_rules = mesh_cgroup_of_rules();
+  options.find_cgroups = [choice = CgroupChoice{options_.pods_cgroup, options_.probe_cgroup}](
+                             Datapath::Options& out) { return find_node_cgroups(choice, out); };
   for (const auto& text : options_.node_ips) {
     auto ip = IpAddress::parse(text);
     if (!ip) return make_error(Errc::invalid_argument, "--node-ip " + text + " is no IP address");
@@ -169,19 +142,6 @@ Result<> Agent::open_interception() {
   spdlog::info("interception mode={} reason=\"{}\" iptables=\"{}\"", to_string(choice.mode), choice.reason,
                parts_->interception.redirect_status());
   return {};
-}
-
-void Agent::choose_probe_cgroup(const std::string& mount, const std::string& pods_cgroup) {
-  if (options_.probe_cgroup == "none") options_.probe_cgroup.clear();
-  if (options_.probe_cgroup != "auto") return;
-  options_.probe_cgroup.clear();
-  if (pods_cgroup.empty()) return;
-  if (auto found = find_kubelet_cgroup(mount, pods_cgroup)) {
-    options_.probe_cgroup = std::move(*found);
-    spdlog::info("probes pass that come from the kubelet's cgroup path={}", options_.probe_cgroup);
-  } else {
-    spdlog::info("probes pass that come from the node's addresses reason=\"{}\"", found.error().message());
-  }
 }
 
 // A bridge gets its address with the node's first pod, and probes come from it.

@@ -26,7 +26,6 @@ class Agent {
   Result<> prepare_folders();
   Result<> open_state();
   Result<> open_interception();
-  void choose_probe_cgroup(const std::string& mount, const std::string& pods_cgroup);
   void look_for_node_ips();
   Result<> open_directory();
   Result<> open_enrolment();

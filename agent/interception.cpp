@@ -53,8 +53,9 @@ InterceptedPod intercepted(const Sandbox& sandbox) {
 }
 
 Result<> Interception::open_datapath() {
-  if (!options_.pods_cgroup_problem.empty())
-    return make_error(Errc::unsupported, options_.pods_cgroup_problem);
+  const auto found = options_.find_cgroups(options_.datapath);
+  cgroups_missing_ = !found;
+  if (!found) return make_error(Errc::unsupported, found.error().message());
   hooks_ = Datapath::probe();
   if (auto judged = judge_probe(hooks_); !judged) return judged.error();
   auto opened = Datapath::open(options_.datapath);
@@ -73,6 +74,10 @@ Result<> Interception::start(Options options, std::uint32_t mark, bool ebpf_left
   options_ = std::move(options);
   mark_ = mark;
   if (options_.choice != InterceptionChoice::iptables || ebpf_leftovers) try_datapath();
+  return choose_for_node();
+}
+
+Result<> Interception::choose_for_node() {
   Result<> iptables = make_error(Errc::unsupported, "not probed");
   if (options_.choice == InterceptionChoice::iptables ||
       (options_.choice != InterceptionChoice::ebpf && !ebpf_)) {
@@ -89,6 +94,15 @@ Result<> Interception::start(Options options, std::uint32_t mark, bool ebpf_left
 }
 
 Result<ModeChoice> Interception::choose(InterceptionChoice pod) {
+  if (cgroups_missing_) {
+    ebpf_tried_ = false;
+    try_datapath();
+    if (datapath_ && options_.choice != InterceptionChoice::iptables) {
+      if (auto chosen = choose_for_node(); !chosen) return chosen.error();
+      spdlog::info("interception mode={} reason=\"{}\" note=\"the pods' cgroup was not there before\"",
+                   to_string(node_choice_.mode), node_choice_.reason);
+    }
+  }
   if (pod == InterceptionChoice::automatic) return node_choice_;
   Result<> iptables{};
   if (pod == InterceptionChoice::ebpf) try_datapath();
@@ -118,7 +132,7 @@ Result<Redirect*> Interception::redirect() {
   if (!redirect_) {
     Redirect::Options options;
     options.mark = mark_;
-    options.mesh_cgroup = options_.mesh_cgroup_below_mount;
+    options.mesh_cgroup = options_.mesh_cgroup_of_rules;
     options.only = options_.iptables_backend;
     // With eBPF the kubelet's probes are told by its cgroup; rules know its address only.
     options.node_addresses = options_.datapath.node_addresses;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,8 +36,10 @@ class Interception {
   struct Options {
     Datapath::Options datapath;
     InterceptionChoice choice = InterceptionChoice::automatic;
-    std::string pods_cgroup_problem;  // set: eBPF is unusable for this reason
-    std::string mesh_cgroup_below_mount;
+    // Sets the cgroups of `datapath`. An error makes eBPF unusable, and is asked about again with each pod:
+    // an agent may be there before the kubelet and its pods' cgroup.
+    std::function<Result<>(Datapath::Options&)> find_cgroups;
+    std::string mesh_cgroup_of_rules;                 // as Redirect::Options has it
     std::optional<RedirectBackend> iptables_backend;  // the only one to use; empty: any
   };
   // Probes and opens what the choice needs. With `ebpf_leftovers` eBPF is opened even if iptables was chosen,
@@ -45,6 +48,7 @@ class Interception {
   // eBPF was only opened for leftovers, and they are gone: takes its programs and pins away.
   void retire_datapath();
 
+  // What a pod gets that asks for `pod`.
   Result<ModeChoice> choose(InterceptionChoice pod);
   // nullptr when eBPF is unusable or not wanted. Leftovers of it can be cleaned while it is open.
   Datapath* datapath() { return datapath_.get(); }
@@ -62,12 +66,14 @@ class Interception {
  private:
   Result<> open_datapath();
   void try_datapath();
+  Result<> choose_for_node();
 
   Options options_;
   std::uint32_t mark_ = 0;
   std::vector<HookProbe> hooks_;
   Result<> ebpf_ = make_error(Errc::unsupported, "not probed");
   bool ebpf_tried_ = false;
+  bool cgroups_missing_ = false;
   std::unique_ptr<Datapath> datapath_;
   std::optional<Result<Redirect>> redirect_;
   ModeChoice node_choice_;

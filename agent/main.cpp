@@ -5,6 +5,7 @@
 
 #include "agent/agent.h"
 #include "agent/probe_report.h"
+#include "base/io/cgroup.h"
 
 int main(int argc, char** argv) {
   using namespace heddle;
@@ -21,6 +22,12 @@ int main(int argc, char** argv) {
     return 0;
   }
   const bool uninstall = options->uninstall;
+  // Before any thread begins.
+  if (auto entered = enter_node_cgroup_namespace(); !entered) {
+    spdlog::warn(
+        "cgroups may not be found error=\"{}\" next=\"run the agent with hostPID and CAP_SYS_PTRACE\"",
+        entered.error().message());
+  }
   agent::Agent agent(std::move(*options));
   auto done = uninstall ? agent.uninstall() : agent.start();
   if (done && !uninstall) done = agent.run();

@@ -54,7 +54,7 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "run-dir", options.run_dir, "folder of sockets and state");
   flag(app, "pin-folder", options.pin_folder, "folder on a bpffs for programs and maps");
   flag(app, "pods-cgroup", options.pods_cgroup,
-       "cgroup v2 folder that all pods are in; auto: kubepods or kubepods.slice");
+       "cgroup v2 folder that all pods are in; auto: found by the names that the kubelet gives");
   flag(app, "probe-cgroup", options.probe_cgroup,
        "cgroup v2 folder of the kubelet, whose probes pass; auto: found by its process; none");
   flag(app, "node-ip", options.node_ips, "address of this node, repeatable (default: all found)");

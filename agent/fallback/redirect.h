@@ -24,7 +24,7 @@ class Redirect {
     // can set any mark but has to guess this one.
     std::uint32_t mark = 0;
     // Path below the cgroup2 mount of the agent's cgroup; where `socket cgroupv2` matches work the mark is
-    // not trusted alone. Empty: unknown.
+    // not trusted alone. Empty: unknown, or not what rules would mean by it.
     std::string mesh_cgroup;
     // Sources whose connections are not redirected (kubelet's probes; no hook tells them apart here).
     std::vector<IpAddress> node_addresses;

@@ -12,7 +12,6 @@
 #include <charconv>
 #include <cstring>
 #include <filesystem>
-#include <sstream>
 
 #include "base/fd.h"
 #include "base/io/cgroup.h"
@@ -24,16 +23,13 @@ namespace {
 
 constexpr int answer_ms = 1000;
 
-// The cgroup v2 of a process as a folder; empty if it cannot be told.
-std::string cgroup_of(pid_t pid) {
+// The cgroup v2 of a process as a folder. In a container's own cgroup namespace it could not be told, nor
+// could anybody move into it.
+Result<std::string> cgroup_of(pid_t pid) {
   const auto mount = cgroup2_mount();
-  const auto text = read_file("/proc/" + std::to_string(pid) + "/cgroup");
-  if (!mount || !text) return {};
-  std::istringstream lines(*text);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("0::")) return *mount + line.substr(3);
-  }
-  return {};
+  if (!mount) return mount.error();
+  if (auto entered = enter_node_cgroup_namespace(); !entered) return entered.error();
+  return cgroup2_folder(*mount, pid);
 }
 
 // A port without a listener, looked up in the pod's own tables.
@@ -99,7 +95,9 @@ Result<> try_outbound(const BypassTrial& trial) {
   auto netns = open_netns(trial.pod_netns);
   if (!netns) return netns.error();
   const auto nobody = IpAddress::parse(trial.ip.is_v4() ? "192.0.2.1" : "2001:db8::1");
-  return connect_from(netns->get(), cgroup_of(trial.pid), {*nobody, 9});
+  const auto cgroup = cgroup_of(trial.pid);
+  if (!cgroup) return cgroup.error();
+  return connect_from(netns->get(), *cgroup, {*nobody, 9});
 }
 
 Result<> try_inbound(const BypassTrial& trial) {

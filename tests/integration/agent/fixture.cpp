@@ -308,6 +308,7 @@ void AgentTest::start(const std::vector<std::string>& extra) {
       const rlimit limit{descriptor_limit_, descriptor_limit_};
       ::setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (place_) place_();
     ::execv(raw[0], raw.data());
     ::_exit(127);
   }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -125,6 +126,7 @@ class AgentTest : public ::testing::Test {
   Fd neighbour_;
   int next_pod_ = 0;
   unsigned long descriptor_limit_ = 0;  // of the agent; 0: as it is
+  std::function<void()> place_;         // run in the agent's process before the agent
   pid_t pid_ = -1;
 };
 

@@ -80,6 +80,15 @@ TEST(PodCgroup, IsFoundAsSystemdNamesIt) {
   EXPECT_EQ(pod_of_cgroup("0::/kubepods.slice/kubepods-pod8d7f_1.slice\n", wanted), "8d7f-1");
 }
 
+TEST(PodCgroup, IsFoundBelowAKubeletsOwnRoot) {
+  EXPECT_EQ(pod_of_cgroup("0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/"
+                          "kubelet-kubepods-besteffort-pod8d7f_1.slice/cri-containerd-abc.scope\n",
+                          wanted),
+            "8d7f-1");
+  EXPECT_EQ(pod_of_cgroup("0::/kubelet/kubepods/burstable/pod0a1b/x\n", wanted), "0a1b");
+  EXPECT_EQ(pod_of_cgroup("0::/system.slice/my-pod8d7f_1.slice\n", wanted), "");
+}
+
 TEST(PodCgroup, IsFoundInAnyHierarchyOfCgroupV1) {
   EXPECT_EQ(
       pod_of_cgroup("12:memory:/user.slice\n3:cpu,cpuacct:/kubepods/burstable/pod0a1b/x\n0::/\n", wanted),
