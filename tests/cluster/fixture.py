@@ -16,9 +16,12 @@ from testbed import Cluster, TestbedError  # noqa: E402
 SECONDS = 240  # for all cases of one program
 
 
-def arguments(description):
+def arguments(description, **numbers):
+    """--bin-dir, names of cases, and a flag for each of `numbers`: NAME=(DEFAULT, HELP)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--bin-dir", required=True, help="of heddle's programs")
+    for name, (default, text) in numbers.items():
+        parser.add_argument("--" + name, type=int, default=default, help=f"{text} (default: {default})")
     parser.add_argument("tests", nargs="*", help="names of cases (default: all)")
     given = parser.parse_args()
     given.bin_dir = os.path.abspath(given.bin_dir)

@@ -5,17 +5,16 @@ namespace with running pods, and nothing left of it after `heddle uninstall`.
 
 Exit status: 0 passed, 1 failed.
 """
+import difflib
 import json
-import os
 import sys
 
 from fixture import SECONDS, arguments, cluster_up
+from installation import OLD, Installation
 
 from e2e_lab import eventually, run_cases  # isort: skip
 
-IMAGE = "localhost/heddle:cluster-test"
 IDENTITY = "default.shop.serviceaccount.identity.heddle.cluster.local"
-OLD = ("--kubernetes-version", "1.20")
 PODS = 20
 KINDS = "namespaces,clusterroles,clusterrolebindings,mutatingwebhookconfigurations,validatingwebhookconfigurations"
 NAMESPACED = "deployments,daemonsets,services,configmaps,secrets,roles,rolebindings,serviceaccounts"
@@ -56,25 +55,9 @@ spec:
   terminationGracePeriodSeconds: 1
   containers: [{{name: main, image: "heddle.test/tools:1", command: [sleep, infinity]}}]
 """
-GIVEN = arguments(__doc__)
+GIVEN = arguments(__doc__, rounds=(1, "how often it is installed and removed again"))
 CLUSTER = cluster_up(2)
-
-
-def heddle(*words, check=True, timeout=120):
-    """The command as a person runs it beside kubectl."""
-    return CLUSTER.run(GIVEN.bin_dir + "/heddle", *words, check=check, timeout=timeout)
-
-
-def asked(*words, **more):
-    return heddle(*words, "--kubeconfig", CLUSTER.kubeconfig(), **more)
-
-
-def install(*flags):
-    CLUSTER.apply(heddle("install", *OLD, "--image", IMAGE, "--image-pull-policy", "Never", *flags))
-
-
-def address_of(service, namespace):
-    return CLUSTER.get("-n", namespace, "service", service)["spec"]["clusterIP"]
+HEDDLE = Installation(CLUSTER, GIVEN.bin_dir)
 
 
 def names_of_objects():
@@ -82,13 +65,34 @@ def names_of_objects():
     wide = CLUSTER.kubectl("get", KINDS, "-o", "name").split()
     within = CLUSTER.kubectl("get", NAMESPACED, "-A", "--no-headers", "-o",
                              "custom-columns=K:.kind,S:.metadata.namespace,N:.metadata.name").splitlines()
-    return sorted(wide), sorted(" ".join(line.split()) for line in within)
+    return sorted(wide) + sorted(" ".join(line.split()) for line in within)
+
+
+# Everything by which heddle could show on a node: files and pins, what runs, cgroups and hooks, mounts, rules.
+STATE_OF_NODE = r"""
+find /etc/cni/net.d /opt/cni/bin /sys/fs/bpf /run/heddle -not -type d -printf '%p %s\n' 2>/dev/null | sort
+cat /etc/cni/net.d/*
+ps -eo comm | grep heddle
+find /sys/fs/cgroup -iname '*heddle*'
+bpftool cgroup tree /sys/fs/cgroup/unified 2>/dev/null || bpftool cgroup tree /sys/fs/cgroup
+cut -d' ' -f2 /proc/self/mounts | grep -v ^/tmp/ | sort | grep -i heddle
+iptables-save | grep -i heddle
+ip rule; ip route show table all type local | grep -w default
+ls -d /run/netns/*heddle* 2>/dev/null
+true
+"""
+# And in a pod: who listens, what is redirected, where it goes.
+STATE_OF_PODS = r"""
+for pod in /run/netns/*; do
+  in_it() { nsenter --net=$pod "$@" 2>/dev/null; }
+  echo "$(in_it ip -4 -o address show eth0 | tr -s ' ' | cut -d' ' -f4): $(in_it ss -Hltn | tr -s ' ' | cut -d' ' -f4 | sort |
+    tr '\n' ' ')" $(in_it ip rule) $(in_it ip route show table all) $(in_it nft list ruleset)
+done | sort
+"""
 
 
 def state_of(node):
-    """Files and programs by which heddle would show on a node."""
-    found = "find /etc/cni/net.d /opt/cni/bin /sys/fs/bpf -not -type d -printf '%p %s\\n' | sort; cat /etc/cni/net.d/*"
-    return node.run("sh", "-c", found)
+    return (node.run("sh", "-c", STATE_OF_NODE) + node.run("sh", "-c", STATE_OF_PODS)).splitlines()
 
 
 def pods():
@@ -96,29 +100,29 @@ def pods():
             if pod["status"]["phase"] == "Running"}
 
 
+def objects_of_people():
+    """What was there without heddle, as it is: nodes, namespaces, and pods with how often their containers were started."""
+    found = [(kind["metadata"]["name"], kind["metadata"].get("labels"), kind["metadata"].get("annotations"), kind["spec"])
+             for kind in CLUSTER.get("nodes")["items"] + CLUSTER.get("namespaces")["items"]]
+    found += [(pod["metadata"]["uid"], pod["metadata"].get("annotations"), pod["spec"],
+               [one["restartCount"] for one in pod["status"]["containerStatuses"]])
+              for pod in CLUSTER.get("-n", "shop", "pods")["items"]]
+    return [json.dumps(one, sort_keys=True) for one in found]
+
+
 def fetch():
     return CLUSTER.kubectl("-n", "shop", "exec", "client", "--", "curl", "-s", "-m", "20",
-                           f"http://{address_of('web', 'shop')}/cloth", check=False)
-
-
-def meshed():
-    """Pods of the namespace that are redirected and served, over both nodes."""
-    nodes = json.loads(asked("status", "-o", "json", check=False))["nodes"]
-    return [pod["name"] for node in nodes for pod in node.get("agent", {}).get("pods", [])
-            if pod["namespace"] == "shop" and pod.get("redirected") and pod.get("proxy") == "acknowledged"]
+                           f"http://{HEDDLE.address_of('web', 'shop')}/cloth", check=False)
 
 
 def the_cluster_is_fit_for_it():
-    found = json.loads(asked("check", "--pre", "-o", "json"))
+    found = json.loads(HEDDLE.asked("check", "--pre", "-o", "json"))
     assert found["ok"], found
 
 
 def everything_comes_up_from_one_pipe():
-    install()
-    # There is no DNS in this cluster: nodes reach heddle-control by its address.
-    install("--control-host", address_of("heddle-control", "heddle"))
-    found = json.loads(asked("check", "--wait", "90", "-o", "json", check=False))
-    assert found["ok"], json.dumps(found, indent=1)
+    HEDDLE.install()
+    found = json.loads(HEDDLE.asked("check", "-o", "json"))
     assert not [one for one in found["checks"] if one["code"] == "HC205" and one["result"] != "ok"], found
 
 
@@ -126,17 +130,18 @@ def running_pods_are_meshed_where_they_run():
     before = pods()
     assert len(before) == PODS + 1, before
     CLUSTER.kubectl("annotate", "namespace", "shop", "linkerd.io/inject=enabled")
-    eventually(lambda: f"{len(meshed())} of {PODS + 1} are meshed", lambda: len(meshed()) == PODS + 1, 60, 0.5)
+    eventually(lambda: f"{len(HEDDLE.meshed('shop'))} of {PODS + 1} are meshed",
+               lambda: len(HEDDLE.meshed("shop")) == PODS + 1, 60, 0.5)
     assert pods() == before, "pods were replaced"
     eventually(lambda: "an answer, not " + repr(fetch()), lambda: fetch() == "woven\n", 30, 0.2)
     for _ in range(PODS):
         assert fetch() == "woven\n"
-    edges = json.loads(asked("edges", "-o", "json"))["edges"]
+    edges = json.loads(HEDDLE.asked("edges", "-o", "json"))["edges"]
     ways = {edge["tls"] for edge in edges if edge["src"] == "shop/client"}
     assert ways == {"true", "local"}, edges  # over the wire to the other node, joined on its own
-    identities = json.loads(asked("identity", "-o", "json"))["identities"]
+    identities = json.loads(HEDDLE.asked("identity", "-o", "json"))["identities"]
     assert {one["identity"] for one in identities} == {IDENTITY}, identities
-    found = json.loads(asked("check", "-o", "json", check=False))
+    found = json.loads(HEDDLE.asked("check", "-o", "json", check=False))
     assert found["ok"], json.dumps(found, indent=1)
 
 
@@ -145,47 +150,51 @@ def a_new_pod_is_marked_by_the_injector_and_meshed_from_its_start():
     eventually("it runs", lambda: CLUSTER.get("-n", "shop", "pod", "late")["status"]["phase"] == "Running", 60)
     pod = CLUSTER.get("-n", "shop", "pod", "late")
     assert pod["metadata"]["annotations"].get("heddle.io/mode") == "node", pod["metadata"]
-    assert "late" in meshed()
+    assert "late" in HEDDLE.meshed("shop")
     CLUSTER.kubectl("-n", "shop", "delete", "pod", "late", "--grace-period=1")
 
 
 def pods_are_released_when_the_annotation_goes():
     before = pods()
     CLUSTER.kubectl("annotate", "namespace", "shop", "linkerd.io/inject-")
-    eventually(lambda: f"none is meshed, last {meshed()}", lambda: not meshed(), 60, 0.5)
+    eventually(lambda: f"none is meshed, last {HEDDLE.meshed('shop')}", lambda: not HEDDLE.meshed("shop"), 60, 0.5)
     assert pods() == before, "pods were replaced"
     assert fetch() == "woven\n"
 
 
 def nothing_is_left_after_the_uninstallation():
     CLUSTER.kubectl("delete", "--cascade=foreground", "--timeout=90s", "-f", "-", timeout=100,
-                    text=heddle("uninstall", "--nodes", *OLD))
-    eventually(lambda: "the nodes are as before: " + "\n".join(state_of(node) for node in CLUSTER.nodes.values()),
-               lambda: [state_of(node) for node in CLUSTER.nodes.values()] == NODES_BEFORE, 60, 0.5)
-    CLUSTER.kubectl("delete", "--ignore-not-found", "--timeout=90s", "-f", "-", timeout=100, text=heddle("uninstall", *OLD))
-    eventually(lambda: f"its objects are gone: {names_of_objects()}\nbefore: {OBJECTS_BEFORE}",
-               lambda: names_of_objects() == OBJECTS_BEFORE, 60, 0.5)
+                    text=HEDDLE.heddle("uninstall", "--nodes", *OLD))
+    CLUSTER.kubectl("delete", "--ignore-not-found", "--timeout=90s", "-f", "-", timeout=100,
+                    text=HEDDLE.heddle("uninstall", *OLD))
+    nothing_is_left()
+
+
+def nothing_is_left():
+    def differences():
+        now = snapshot()
+        return [line for part, was in BEFORE.items() for line in difflib.unified_diff(was, now[part], "before", part, n=0)]
+    eventually(lambda: "everything is as before:\n" + "\n".join(differences()), lambda: not differences(), 60, 0.5)
     assert fetch() == "woven\n"
+
+
+def snapshot():
+    return {"objects": names_of_objects(), "people's": objects_of_people(),
+            **{node.name: state_of(node) for node in CLUSTER.nodes.values()}}
 
 
 def prepare():
     """The image on every node, and an application that knows nothing of a mesh."""
-    archive = CLUSTER.folder + "/heddle.tar"
-    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
-    CLUSTER.run("/usr/bin/python3", os.path.join(root, "tools/image"), "--build-dir", os.path.dirname(GIVEN.bin_dir),
-                "--out", archive, "--name", IMAGE, timeout=120)
-    for node in CLUSTER.nodes.values():
-        node.load_image(archive)
+    HEDDLE.load_image()
     CLUSTER.apply(APPLICATION)
-    eventually(lambda: f"{len(pods())} of {PODS + 1} pods run", lambda: len(pods()) == PODS + 1, 120, 0.5)
+    HEDDLE.wait_running("shop", PODS + 1)
     eventually("the application answers", lambda: fetch() == "woven\n", 30, 0.2)
 
 
 if __name__ == "__main__":
     prepare()
-    NODES_BEFORE = [state_of(node) for node in CLUSTER.nodes.values()]
-    OBJECTS_BEFORE = names_of_objects()
+    BEFORE = snapshot()
     run_cases([the_cluster_is_fit_for_it, everything_comes_up_from_one_pipe, running_pods_are_meshed_where_they_run,
                a_new_pod_is_marked_by_the_injector_and_meshed_from_its_start, pods_are_released_when_the_annotation_goes,
-               nothing_is_left_after_the_uninstallation], GIVEN, CLUSTER, SECONDS)
+               nothing_is_left_after_the_uninstallation] * GIVEN.rounds, GIVEN, CLUSTER, SECONDS * GIVEN.rounds)
     sys.exit(1)
