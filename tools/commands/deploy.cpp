@@ -107,6 +107,7 @@ Result<json::object> complete(const json::object& chosen) {
   auto values = default_values();
   if (!values) return values.error();
   lay_over(*values, chosen);
+  bracket_control_host(*values);
   if (auto ok = check_values(*values); !ok) return ok.error();
   return values;
 }

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <regex>
 
+#include "base/ip.h"
 #include "tools/deploy/chart_files.h"
 #include "tools/lab/yaml.h"
 
@@ -189,6 +190,14 @@ Result<> set_value(json::object& values, const std::string& assignment) {
   // `--set controlHost=` empties a text; null would take the value away.
   set_path(values, path, value.is_null() ? json::value("") : std::move(value));
   return {};
+}
+
+void bracket_control_host(json::object& values) {
+  auto* host = values.if_contains("controlHost");
+  if (!host || !host->is_string()) return;
+  const std::string text = text_of(*host);
+  const auto ip = IpAddress::parse(text);
+  if (ip && text.find(':') != std::string::npos) *host = "[" + text + "]";
 }
 
 Result<> check_values(const json::object& values) {

@@ -33,6 +33,9 @@ void lay_over(boost::json::object& below, const boost::json::object& above);
 Result<> set_value(boost::json::object& values, const std::string& assignment);
 void set_path(boost::json::object& values, std::string_view path, boost::json::value value);
 
+// An IPv6 address as controlHost gets the brackets that tell it from its port.
+void bracket_control_host(boost::json::object& values);
+
 // Whether every value is known, of its type and inside its limits, and they fit together. The error names the
 // value and what it may be.
 Result<> check_values(const boost::json::object& values);

@@ -18,6 +18,7 @@ using testing::HasSubstr;
 json::object values_with(const std::vector<std::string>& assignments) {
   auto values = default_values().value();
   for (const auto& assignment : assignments) set_value(values, assignment).value();
+  bracket_control_host(values);
   check_values(values).value();
   return values;
 }
@@ -209,6 +210,16 @@ TEST(Manifest, FlagsFollowValues) {
   const auto elsewhere = objects_with({"controlHost=10.96.0.20"});
   EXPECT_THAT(arguments_of(find(elsewhere, "DaemonSet", "heddle-proxy")),
               testing::Contains("--destination-address=10.96.0.20:8086"));
+}
+
+TEST(Manifest, AddressOfControlIsToldFromItsPort) {
+  for (const char* host : {"controlHost='fd96::14'", "controlHost='[fd96::14]'"}) {
+    const auto objects = objects_with({host});
+    EXPECT_THAT(arguments_of(find(objects, "DaemonSet", "heddle-proxy")),
+                testing::Contains("--destination-address=[fd96::14]:8086"));
+    EXPECT_THAT(arguments_of(find(objects, "DaemonSet", "heddle-agent")),
+                testing::Contains("--identity-address=[fd96::14]:8080"));
+  }
 }
 
 TEST(Manifest, RemovalNamesEveryObjectWebhookFirstNamespaceLast) {
