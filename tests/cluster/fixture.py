@@ -28,9 +28,9 @@ def arguments(description, **numbers):
     return given
 
 
-def cluster_up(nodes=1, cni="early"):
+def cluster_up(nodes=1, cni="early", family="ipv4"):
     """Where it cannot be had the test has failed: a cluster test that is asked for is never skipped."""
-    cluster = Cluster(os.path.join(tempfile.mkdtemp(prefix="heddle-cluster-"), "cluster"))
+    cluster = Cluster(os.path.join(tempfile.mkdtemp(prefix="heddle-cluster-"), "cluster"), family=family)
 
     def down():
         cluster.down()

@@ -3,6 +3,7 @@
 # Process 1 of a test cluster's node: makes the node's mounts, then keeps containerd, kubelet and kube-proxy running.
 # Begun by testbed.py in network, mount, process, UTS, IPC and cgroup namespaces of the node's own, with
 #   NAME ADDRESS POD_CIDR   of the node
+#   ALL_PODS EVERYTHING     the range of all nodes' pods; 0.0.0.0 or ::
 #   HERE BIN IMAGES PKI     where this folder, Kubernetes' programs, the images and the certificates are
 #   DISK LOGS               a folder that outlives the node's processes; one for its logs
 #   CNI                     "early": with a network configuration from the start; "late": somebody will write one
@@ -94,6 +95,7 @@ write_kubelet_config() {
   cat >/run/kubelet.yaml <<TEXT
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
+address: "$EVERYTHING"
 cgroupDriver: cgroupfs
 failSwapOn: false
 enforceNodeAllocatable: [pods]
@@ -115,7 +117,8 @@ write_kube_proxy_config() {
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
-clusterCIDR: 10.244.0.0/16
+clusterCIDR: $ALL_PODS
+bindAddress: "$ADDRESS"
 hostnameOverride: $NAME
 clientConnection: {kubeconfig: $PKI/kube-proxy.kubeconfig}
 conntrack: {maxPerCore: 0, tcpCloseWaitTimeout: 0s, tcpEstablishedTimeout: 0s}
@@ -129,7 +132,7 @@ write_network() {
   "name": "testnet",
   "plugins": [
     {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-     "ipam": {"type": "host-local", "ranges": [[{"subnet": "$POD_CIDR"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
+     "ipam": {"type": "host-local", "ranges": [[{"subnet": "$POD_CIDR"}]], "routes": [{"dst": "$EVERYTHING/0"}]}},
     {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
     {"type": "cni_recorder.py", "capabilities": {"io.kubernetes.cri.pod-annotations": true}}
   ]

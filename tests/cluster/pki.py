@@ -5,9 +5,7 @@ import json
 import os
 import subprocess
 
-SERVER = "https://10.77.0.1:6443"
-API_NAMES = ("IP:10.77.0.1,IP:127.0.0.1,IP:10.96.0.1,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,"
-             "DNS:kubernetes.default.svc.cluster.local")
+API_NAMES = ("DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local")
 CLIENTS = {"admin": "/O=system:masters/CN=admin", "controller-manager": "/CN=system:kube-controller-manager",
            "scheduler": "/CN=system:kube-scheduler", "kube-proxy": "/CN=system:kube-proxy"}
 
@@ -44,10 +42,10 @@ def encoded(folder, name):
         return base64.b64encode(file.read()).decode()
 
 
-def kubeconfig(folder, name):
+def kubeconfig(folder, name, server):
     """JSON is YAML too."""
     config = {"apiVersion": "v1", "kind": "Config", "current-context": "test",
-              "clusters": [{"name": "test", "cluster": {"server": SERVER, "certificate-authority-data": encoded(folder, "ca.crt")}}],
+              "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority-data": encoded(folder, "ca.crt")}}],
               "users": [{"name": name, "user": {"client-certificate-data": encoded(folder, name + ".crt"),
                                                 "client-key-data": encoded(folder, name + ".key")}}],
               "contexts": [{"name": "test", "context": {"cluster": "test", "user": name}}]}
@@ -56,19 +54,20 @@ def kubeconfig(folder, name):
         json.dump(config, file)
 
 
-def make(folder, nodes):
-    """Everything that a control plane and these nodes (name -> address) need."""
+def make(folder, server, addresses, nodes):
+    """Everything that a control plane of this URL and these addresses, and these nodes (name -> address) need."""
     os.makedirs(folder, mode=0o700)
     authority(folder, "ca")
     authority(folder, "front-proxy-ca")
     openssl(folder, "genrsa", "-out", "service-accounts.key", "2048")
     openssl(folder, "rsa", "-in", "service-accounts.key", "-pubout", "-out", "service-accounts.pub")
-    certificate(folder, "apiserver", "/CN=kube-apiserver", API_NAMES)
+    certificate(folder, "apiserver", "/CN=kube-apiserver",
+                ",".join("IP:" + address for address in addresses) + "," + API_NAMES)
     certificate(folder, "front-proxy", "/CN=front-proxy-client", issuer="front-proxy-ca")
     certificate(folder, "kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client")
     for name, address in nodes.items():
         certificate(folder, name, f"/O=system:nodes/CN=system:node:{name}", f"IP:{address},DNS:{name}")
-        kubeconfig(folder, name)
+        kubeconfig(folder, name, server)
     for name, subject in CLIENTS.items():
         certificate(folder, name, subject)
-        kubeconfig(folder, name)
+        kubeconfig(folder, name, server)

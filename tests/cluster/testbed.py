@@ -3,8 +3,9 @@
 each node a containerd, a kubelet and a kube-proxy, in namespaces of their own.
 
 Nothing of it is visible outside but its processes, its folder and its cgroups, so that any number can be up.
-Addresses: 10.77.0.1 the control plane, 10.77.0.11.. the nodes, 10.244.N.0/24 pods, 10.96.0.0/16 services. Images:
-heddle.test/{pause,busybox,tools}:1. There is no cluster DNS.
+Addresses: 10.77.0.1 the control plane, 10.77.0.11.. the nodes, 10.244.N.0/24 pods, 10.96.0.0/16 services; with IPv6,
+and then without IPv4, fd77::1, fd77::b.., fd44:0:0:N::/64, fd96::/112. Images: heddle.test/{pause,busybox,tools}:1.
+There is no cluster DNS.
 """
 import base64
 import json
@@ -16,6 +17,7 @@ import subprocess
 import time
 
 import pki
+from addresses import FAMILIES, in_url
 from namespaces import (IN_CGROUPS, TestbedError, children_of, end_with_parent, init_below, make_cgroups, remove_cgroups,
                         start_machine, started_at)
 
@@ -58,8 +60,8 @@ class Node:
     def __init__(self, cluster, number):
         self.cluster = cluster
         self.name = f"node{number}"
-        self.address = f"10.77.0.{10 + number}"
-        self.pod_cidr = f"10.244.{number}.0/24"
+        self.address = cluster.family.machine(10 + number)
+        self.pod_cidr = cluster.family.pods_of(number)
         self.cgroups = []
         self.pid = 0
 
@@ -70,6 +72,7 @@ class Node:
         disk = f"{cluster.folder}/{self.name}"
         cluster.run("sh", "-c", f"mkdir -p {disk} && mount -t tmpfs -o mode=755 tmpfs {disk}")
         settings = {"PATH": PATH, "HOME": "/root", "NAME": self.name, "ADDRESS": self.address, "POD_CIDR": self.pod_cidr,
+                    "ALL_PODS": str(cluster.family.pods), "EVERYTHING": cluster.family.everything,
                     "HERE": HERE, "BIN": cluster.build + "/bin", "IMAGES": cluster.build + "/images",
                     "PKI": cluster.folder + "/pki", "DISK": disk, "LOGS": cluster.folder + "/logs", "CNI": cni}
         process = cluster.spawn(
@@ -80,21 +83,22 @@ class Node:
         self.pid = init_below(process.pid)
 
     def _wire(self):
-        name, number = self.name, self.address.rpartition(".")[2]
+        name, family = self.name, self.cluster.family
+        ip = " ".join(family.ip)
         self.cluster.run("sh", "-ec", f"""
             ip netns add {name}
             ip link add v{name} type veth peer name eth0 netns {name}
             ip link set v{name} master bridge0 up
             ip -n {name} link set lo up
-            ip -n {name} address add 10.77.0.{number}/24 dev eth0
+            ip -n {name} address add {self.address}/{family.bits} dev eth0 {" ".join(family.added)}
             ip -n {name} link set eth0 up
-            ip -n {name} route add default via 10.77.0.1
-            ip netns exec {name} sysctl -qw net.ipv4.ip_forward=1
-            ip route replace {self.pod_cidr} via {self.address}""")
+            {ip} -n {name} route add default via {family.control_plane}
+            ip netns exec {name} sysctl -qw {family.forward}=1
+            {ip} route replace {self.pod_cidr} via {self.address}""")
         for other in self.cluster.nodes.values():
             if other is not self:
-                self.cluster.run("ip", "-n", name, "route", "replace", other.pod_cidr, "via", other.address)
-                self.cluster.run("ip", "-n", other.name, "route", "replace", self.pod_cidr, "via", self.address)
+                self.cluster.run(*family.ip, "-n", name, "route", "replace", other.pod_cidr, "via", other.address)
+                self.cluster.run(*family.ip, "-n", other.name, "route", "replace", self.pod_cidr, "via", self.address)
 
     def command(self, *words):
         """Runs as a service of the node would: in its namespaces, and in a cgroup beside the pods'."""
@@ -144,10 +148,14 @@ def end(process, number=signal.SIGTERM, seconds=10):
 
 
 class Cluster:
-    """`folder` must not exist yet; it is removed by `down`. With `linger` the cluster outlives this process."""
+    """`folder` must not exist yet; it is removed by `down`. With `linger` the cluster outlives this process. `family` is
+    "ipv4" or "ipv6", the only one that there is."""
 
-    def __init__(self, folder, name="", linger=False):
+    def __init__(self, folder, name="", linger=False, family="ipv4"):
         self.folder = folder
+        self.family_name = family
+        self.family = FAMILIES[family]
+        self.server = f"https://{in_url(self.family.control_plane)}:6443"
         self.name = name or secrets.token_hex(4)
         self.linger = linger
         self.build = ""
@@ -173,12 +181,14 @@ class Cluster:
         self.pid = start_machine(self.folder, self.linger)
         self.started = started_at(self.pid)
         self.save()
-        pki.make(self.folder + "/pki", {node.name: node.address for node in nodes})
-        self.run("sh", "-ec", """
+        family = self.family
+        pki.make(self.folder + "/pki", self.server, (family.control_plane, "127.0.0.1", str(family.services[1])),
+                 {node.name: node.address for node in nodes})
+        self.run("sh", "-ec", f"""
             ip link add bridge0 type bridge
-            ip address add 10.77.0.1/24 dev bridge0
+            ip address add {family.control_plane}/{family.bits} dev bridge0 {" ".join(family.added)}
             ip link set bridge0 up
-            sysctl -qw net.ipv4.ip_forward=1""")
+            sysctl -qw {family.forward}=1""")
         self.start_etcd()
         self.start_api_server()
         self._start_controllers()
@@ -186,7 +196,7 @@ class Cluster:
             self.nodes[node.name] = node
             node.begin(cni)
             self.save()
-        self.run("ip", "route", "replace", "10.96.0.0/16", "via", nodes[0].address)
+        self.run(*family.ip, "route", "replace", str(family.services), "via", nodes[0].address)
         for node in nodes:
             ranges = json.dumps({"spec": {"podCIDR": node.pod_cidr, "podCIDRs": [node.pod_cidr]}})
             eventually(f"{node.name} registers", lambda name=node.name, patch=ranges: self.kubectl(
@@ -216,18 +226,18 @@ class Cluster:
     def save(self):
         """So that another process can `attach`, to take down what an interrupted `up` left too."""
         with open(self.folder + "/cluster.json", "w", encoding="utf-8") as file:
-            json.dump({"build": self.build, "pid": self.pid, "started": self.started,
+            json.dump({"build": self.build, "family": self.family_name, "pid": self.pid, "started": self.started,
                        "nodes": [{"pid": node.pid, "cgroups": node.cgroups} for node in self.nodes.values()]}, file)
 
     @classmethod
     def attach(cls, folder, name):
         """A cluster that another process has brought up; None if there is none."""
-        cluster = cls(folder, name, linger=True)
         try:
             with open(folder + "/cluster.json", encoding="utf-8") as file:
                 state = json.load(file)
         except OSError:
             return None
+        cluster = cls(folder, name, linger=True, family=state["family"])
         cluster.build, cluster.pid, cluster.started = state["build"], state["pid"], state["started"]
         for number, saved in enumerate(state["nodes"], 1):
             node = Node(cluster, number)
@@ -252,13 +262,13 @@ class Cluster:
         accounts = "https://kubernetes.default.svc.cluster.local"
         self.start(
             "kube-apiserver", self.build + "/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
-            "--advertise-address=10.77.0.1", "--bind-address=0.0.0.0", "--secure-port=6443", "--allow-privileged=true",
+            f"--advertise-address={self.family.control_plane}", f"--bind-address={self.family.everything}", "--secure-port=6443", "--allow-privileged=true",
             f"--tls-cert-file={keys}/apiserver.crt", f"--tls-private-key-file={keys}/apiserver.key",
             f"--client-ca-file={keys}/ca.crt", f"--service-account-key-file={keys}/service-accounts.pub",
             f"--service-account-signing-key-file={keys}/service-accounts.key", f"--service-account-issuer={accounts}",
             f"--api-audiences={accounts}", "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction,MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
-            "--service-cluster-ip-range=10.96.0.0/16", f"--kubelet-client-certificate={keys}/kubelet-client.crt",
+            f"--service-cluster-ip-range={self.family.services}", f"--kubelet-client-certificate={keys}/kubelet-client.crt",
             f"--kubelet-client-key={keys}/kubelet-client.key", f"--kubelet-certificate-authority={keys}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP", f"--requestheader-client-ca-file={keys}/front-proxy-ca.crt",
             "--requestheader-allowed-names=front-proxy-client", "--requestheader-username-headers=X-Remote-User",
@@ -268,7 +278,7 @@ class Cluster:
 
     def api_ready(self):
         return self.run("curl", "-s", "-m", "5", "--cacert", self.folder + "/pki/ca.crt", "--cert", self.folder + "/pki/admin.crt",
-                        "--key", self.folder + "/pki/admin.key", pki.SERVER + "/readyz", check=False) == "ok"
+                        "--key", self.folder + "/pki/admin.key", self.server + "/readyz", check=False) == "ok"
 
     def _start_controllers(self):
         keys = self.folder + "/pki"
@@ -279,7 +289,8 @@ class Cluster:
                    "--bind-address=127.0.0.1", "--leader-elect=false", "--use-service-account-credentials=true",
                    f"--service-account-private-key-file={keys}/service-accounts.key", f"--root-ca-file={keys}/ca.crt",
                    f"--cluster-signing-cert-file={keys}/ca.crt", f"--cluster-signing-key-file={keys}/ca.key",
-                   "--allocate-node-cidrs=false", "--cluster-cidr=10.244.0.0/16", "--service-cluster-ip-range=10.96.0.0/16")
+                   "--allocate-node-cidrs=false", f"--cluster-cidr={self.family.pods}",
+                   f"--service-cluster-ip-range={self.family.services}")
         self.start("kube-scheduler", self.build + "/bin/kube-scheduler", *identity("scheduler"), "--bind-address=127.0.0.1",
                    "--leader-elect=false")
 
