@@ -25,6 +25,7 @@ int main(int argc, char** argv) {
   add_view_commands(app, chosen);
   add_lab_commands(app, chosen);
   add_deploy_commands(app, chosen);
+  add_diagnostics_commands(app, chosen);
   auto* version = app.add_subcommand("version", "Print the version");
   version->callback([&] {
     chosen.run = [&] {

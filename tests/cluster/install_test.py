@@ -8,6 +8,7 @@ Exit status: 0 passed, 1 failed.
 import difflib
 import json
 import sys
+import tarfile
 
 from fixture import SECONDS, arguments, cluster_up
 from installation import OLD, Installation
@@ -21,7 +22,12 @@ NAMESPACED = "deployments,daemonsets,services,configmaps,secrets,roles,rolebindi
 APPLICATION = f"""
 apiVersion: v1
 kind: Namespace
-metadata: {{name: shop}}
+metadata: {{name: shop, annotations: {{vault.test/token: SEEDED-annotation}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: keys, namespace: shop}}
+stringData: {{key: SEEDED-secret}}
 ---
 apiVersion: v1
 kind: Service
@@ -53,7 +59,13 @@ kind: Pod
 metadata: {{name: client, namespace: shop}}
 spec:
   terminationGracePeriodSeconds: 1
-  containers: [{{name: main, image: "heddle.test/tools:1", command: [sleep, infinity]}}]
+  containers:
+  - name: main
+    image: "heddle.test/tools:1"
+    command: [sh, -c, sleep infinity, "--password", SEEDED-argument]
+    env: [{{name: DB_PASSWORD, value: SEEDED-environment}}]
+    readinessProbe: {{exec: {{command: [echo, SEEDED-probe]}}}}
+    lifecycle: {{preStop: {{exec: {{command: [echo, SEEDED-hook]}}}}}}
 """
 GIVEN = arguments(__doc__, rounds=(1, "how often it is installed and removed again"))
 CLUSTER = cluster_up(2)
@@ -145,6 +157,36 @@ def running_pods_are_meshed_where_they_run():
     assert found["ok"], json.dumps(found, indent=1)
 
 
+def all_that_a_report_needs_is_collected_without_secrets():
+    CLUSTER.kubectl("-n", "shop", "exec", "client", "--", "curl", "-s", "-m", "5",
+                    f"http://{address_of('web', 'shop')}/cloth?session=SEEDED-query", check=False)
+    archive = CLUSTER.folder + "/bundle.tar.gz"
+    said = asked("diagnostics", "bundle", "-o", archive)
+    assert said == archive + "\n", said
+    with tarfile.open(archive) as bundle:
+        found = {name.partition("/")[2]: bundle.extractfile(name).read().decode() for name in bundle.getnames()}
+    manifest = json.loads(found["manifest.json"])
+    assert manifest["complete"], manifest["missing"]
+    pods_of_heddle = [pod["metadata"]["name"] for pod in CLUSTER.get("-n", "heddle", "pods")["items"]]
+    expected = ["check.json", "status.json", "edges.json", "cluster/nodes.json", "heddle/objects.json", "heddle/events.json",
+                "namespaces/shop/pods.json", "namespaces/shop/services.json", "namespaces/shop/endpoints.json",
+                "namespaces/shop/events.json"]
+    for node in CLUSTER.nodes:
+        expected += [f"nodes/{node}/{name}" for name in ("agent-state.json", "agent-verify.json", "agent-metrics.txt", "cni.json",
+                                                         "proxy-state.json", "proxy-metrics.txt", "machine.json")]
+    for pod in pods_of_heddle:
+        kind = pod.split("-")[1]
+        expected += [f"heddle/logs/{pod}/{kind}.log"] + [f"heddle/control/{pod}-metrics.txt"] * (kind == "control")
+    assert not [name for name in expected if not found.get(name)], (sorted(found), expected)
+    seen = {pod["metadata"]["name"] for pod in json.loads(found["namespaces/shop/pods.json"])["items"]}
+    assert seen >= set(pods()), seen
+    assert "heddle-cni" in found["nodes/node1/cni.json"], found["nodes/node1/cni.json"]
+    assert json.loads(found["nodes/node1/machine.json"])["cgroup"]["pods"] == ["kubepods"], found["nodes/node1/machine.json"]
+    tokens = [line for text in found.values() for line in text.splitlines() if "SEEDED" in line or "PRIVATE KEY" in line or
+              "eyJhbGci" in line]
+    assert not tokens, tokens
+
+
 def a_new_pod_is_marked_by_the_injector_and_meshed_from_its_start():
     CLUSTER.kubectl("-n", "shop", "run", "late", "--image=heddle.test/tools:1", "--restart=Never", "--", "sleep", "infinity")
     eventually("it runs", lambda: CLUSTER.get("-n", "shop", "pod", "late")["status"]["phase"] == "Running", 60)
@@ -195,6 +237,7 @@ if __name__ == "__main__":
     prepare()
     BEFORE = snapshot()
     run_cases([the_cluster_is_fit_for_it, everything_comes_up_from_one_pipe, running_pods_are_meshed_where_they_run,
+               all_that_a_report_needs_is_collected_without_secrets,
                a_new_pod_is_marked_by_the_injector_and_meshed_from_its_start, pods_are_released_when_the_annotation_goes,
                nothing_is_left_after_the_uninstallation] * GIVEN.rounds, GIVEN, CLUSTER, SECONDS * GIVEN.rounds)
     sys.exit(1)

@@ -94,13 +94,20 @@ Result<Cluster> Cluster::open(const ClusterFlags& flags) {
   return cluster;
 }
 
-Result<json::object> Cluster::ask(kubernetes::Request request) {
+Result<std::string> Cluster::body_of(kubernetes::Request request) {
   const std::string what = request.method + " " + request.target;
   auto answer = caller_->call(std::move(request), patience);
   if (!answer) return answer.error();
   if (answer->status != 200 && answer->status != 201) return refused(what, *answer);
+  return std::move(answer->body);
+}
+
+Result<json::object> Cluster::ask(kubernetes::Request request) {
+  const std::string what = request.method + " " + request.target;
+  const auto body = body_of(std::move(request));
+  if (!body) return body.error();
   boost::system::error_code malformed;
-  auto value = json::parse(answer->body, malformed);
+  auto value = json::parse(*body, malformed);
   if (malformed || !value.is_object()) return make_error(Errc::protocol, what + ": no JSON object came back");
   return std::move(value.get_object());
 }
@@ -109,6 +116,12 @@ Result<json::object> Cluster::get(const std::string& path) {
   kubernetes::Request request;
   request.target = path;
   return ask(std::move(request));
+}
+
+Result<std::string> Cluster::get_text(const std::string& path) {
+  kubernetes::Request request;
+  request.target = path;
+  return body_of(std::move(request));
 }
 
 Result<json::object> Cluster::create(const std::string& path, const json::object& object) {

@@ -37,6 +37,8 @@ class Cluster {
   // GET of one object or list; any status but 200 is an error (Errc::not_found, Errc::permission_denied, ...)
   // that has the API server's message.
   Result<boost::json::object> get(const std::string& path);
+  // GET of what is no object: a log, a page through the proxy subresource.
+  Result<std::string> get_text(const std::string& path);
   // POST of an object, for reviews, which only answer; any status but 200 and 201 is an error.
   Result<boost::json::object> create(const std::string& path, const boost::json::object& object);
   // All of heddle's agents, by node. Errc::not_found: heddle is not installed in the namespace.
@@ -48,6 +50,7 @@ class Cluster {
   const ClusterFlags& flags() const { return flags_; }
 
  private:
+  Result<std::string> body_of(source::kubernetes::Request request);
   Result<boost::json::object> ask(source::kubernetes::Request request);
   explicit Cluster(ClusterFlags flags) : flags_(std::move(flags)) {}
 

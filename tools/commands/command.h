@@ -27,6 +27,7 @@ void add_lab_commands(CLI::App& app, Chosen& chosen);
 void add_view_commands(CLI::App& app, Chosen& chosen);
 void add_demo_command(CLI::App& app, Chosen& chosen);
 void add_deploy_commands(CLI::App& app, Chosen& chosen);
+void add_diagnostics_commands(CLI::App& app, Chosen& chosen);
 
 inline bool is_document(Output output) {
   return output == Output::json || output == Output::yaml;

@@ -4,6 +4,7 @@
 
 #include "tools/commands/command.h"
 #include "tools/commands/completion.h"
+#include "tools/commands/scope.h"
 #include "tools/http/query.h"
 #include "tools/views/commands.h"
 
@@ -24,21 +25,7 @@ struct ViewFlags {
 
 CLI::App* view(CLI::App& app, ViewFlags& flags, const char* name, const char* text, const char* examples) {
   auto* out = app.add_subcommand(name, text);
-  Scope& scope = flags.view.scope;
-  out->add_option("--run-dir", scope.run_dir,
-                  "Run folder of one node's heddle (default: the lab that is up, "
-                  "else /run/heddle, else the cluster of kubectl's configuration)");
-  out->add_option("--lab", scope.lab, "All nodes of this lab");
-  auto* kubeconfig =
-      out->add_option("--kubeconfig", scope.cluster.kubeconfig, "All nodes of the cluster of this file");
-  auto* context =
-      out->add_option("--context", scope.cluster.context, "All nodes of the cluster of this context");
-  for (auto* option : {kubeconfig, context}) option->excludes("--run-dir")->excludes("--lab");
-  out->add_option("--control-namespace", scope.cluster.control_namespace, "Where heddle is installed")
-      ->envname("HEDDLE_CONTROL_NAMESPACE")
-      ->capture_default_str();
-  out->add_flag("--insecure-skip-tls-verify", scope.cluster.insecure_skip_tls_verify,
-                "Do not verify the API server's certificate");
+  add_scope_flags(*out, flags.view.scope);
   out->footer(examples);
   return out;
 }

@@ -17,8 +17,6 @@
 namespace heddle::tools {
 namespace {
 
-constexpr std::size_t max_output = 1024 * 1024;
-
 // What the child inherits besides the spec; -1 means "as the caller's".
 struct Streams {
   int in = -1;
@@ -159,7 +157,7 @@ Result<pid_t> spawn_with(const SpawnSpec& spec, const Streams& streams) {
 }
 
 // Moves bytes until both outputs are closed or the deadline passes. Returns false at the deadline.
-bool pump(Fd& in, Fd& out, Fd& err, const std::string& input, Finished& done,
+bool pump(Fd& in, Fd& out, Fd& err, const std::string& input, std::size_t kept, Finished& done,
           std::chrono::steady_clock::time_point deadline) {
   std::size_t written = 0;
   if (input.empty()) in.reset();
@@ -169,12 +167,12 @@ bool pump(Fd& in, Fd& out, Fd& err, const std::string& input, Finished& done,
     if (left.count() <= 0) return false;
     pollfd waits[3] = {{out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}, {in.get(), POLLOUT, 0}};
     if (::poll(waits, 3, static_cast<int>(left.count())) < 0 && errno != EINTR) return false;
-    const auto drain = [](Fd& fd, short events, std::string& to) {
+    const auto drain = [kept](Fd& fd, short events, std::string& to) {
       if (!fd || events == 0) return;
       char chunk[16384];
       const ssize_t got = ::read(fd.get(), chunk, sizeof chunk);
       if (got <= 0) return fd.reset();
-      to.append(chunk, std::min(static_cast<std::size_t>(got), max_output - std::min(max_output, to.size())));
+      to.append(chunk, std::min(static_cast<std::size_t>(got), kept - std::min(kept, to.size())));
     };
     drain(out, waits[0].revents, done.out);
     drain(err, waits[1].revents, done.err);
@@ -222,7 +220,7 @@ Result<Finished> run(const SpawnSpec& spec, const std::string& input, std::chron
   struct sigaction before{};
   ignore.sa_handler = SIG_IGN;
   ::sigaction(SIGPIPE, &ignore, &before);  // the program may close its stdin early
-  done.timed_out = !pump(in_write, out_read, err_read, input, done, deadline);
+  done.timed_out = !pump(in_write, out_read, err_read, input, spec.kept_output, done, deadline);
   ::sigaction(SIGPIPE, &before, nullptr);
   if (done.timed_out) ::kill(*pid, SIGKILL);
   while (::waitpid(*pid, &done.exit.status, 0) < 0 && errno == EINTR) {

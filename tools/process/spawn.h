@@ -37,7 +37,8 @@ struct SpawnSpec {
   std::optional<gid_t> gid;
   std::string output_file;  // stdout and stderr appended here; empty: inherited
   bool null_stdin = true;
-  bool new_session = true;  // setsid(2): the terminal's Ctrl-C does not reach it
+  std::size_t kept_output = 1024 * 1024;  // run(): bytes of stdout, and of stderr; the rest is dropped
+  bool new_session = true;                // setsid(2): the terminal's Ctrl-C does not reach it
 };
 
 // Forks and execs. Returns once the exec succeeded; every step that fails in the child is this function's
@@ -59,7 +60,7 @@ struct Finished {
   bool timed_out = false;  // it was killed with SIGKILL
 };
 
-// Runs a program to its end with `input` on its stdin. Output is bounded (1 MiB each). Blocks.
+// Runs a program to its end with `input` on its stdin. Output is bounded (`kept_output`). Blocks.
 Result<Finished> run(const SpawnSpec& spec, const std::string& input = {},
                      std::chrono::milliseconds timeout = std::chrono::seconds(30));
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A lab with the mesh: what a person does first, and what the views say about it.
 #include <gmock/gmock.h>
-
 #include "lab_fixture.h"
 
 namespace heddle::tools {
