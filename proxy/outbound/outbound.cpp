@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/outbound/outbound.h"
 
+#include "base/trial_address.h"
 #include "proxy/http/serve.h"
 #include "proxy/outbound/route_opening.h"
 #include "proxy/pipeline/pipeline.h"
@@ -158,6 +159,12 @@ class OutboundPipeline final : public Pipeline {
 
 void serve_outbound(Worker& worker, PodRef pod, SocketAddress client, SocketAddress original_dst,
                     std::unique_ptr<Stream> stream) {
+  // What had to be shown was shown by accepting it. Looked up, it would stay among the known destinations.
+  if (original_dst == trial_address(true) || original_dst == trial_address(false)) {
+    // Not a reset, which the client could take for a refusal.
+    stream->finish_writes();
+    return stream->let_go();
+  }
   auto pipeline =
       std::make_unique<OutboundPipeline>(worker, std::move(pod), client, original_dst, std::move(stream));
   OutboundPipeline& running = *pipeline;

@@ -17,6 +17,7 @@
 #include "base/io/cgroup.h"
 #include "base/io/file.h"
 #include "base/io/netns.h"
+#include "base/trial_address.h"
 
 namespace heddle::tools {
 namespace {
@@ -94,10 +95,9 @@ Result<> connect_from(int netns, const std::string& cgroup, const SocketAddress&
 Result<> try_outbound(const BypassTrial& trial) {
   auto netns = open_netns(trial.pod_netns);
   if (!netns) return netns.error();
-  const auto nobody = IpAddress::parse(trial.ip.is_v4() ? "192.0.2.1" : "2001:db8::1");
   const auto cgroup = cgroup_of(trial.pid);
   if (!cgroup) return cgroup.error();
-  return connect_from(netns->get(), *cgroup, {*nobody, 9});
+  return connect_from(netns->get(), *cgroup, trial_address(trial.ip.is_v4()));
 }
 
 Result<> try_inbound(const BypassTrial& trial) {

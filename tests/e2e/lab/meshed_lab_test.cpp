@@ -8,6 +8,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 class MeshedLab : public LabTest, public testing::WithParamInterface<const char*> {};
 
@@ -30,6 +31,8 @@ TEST_P(MeshedLab, CarriesRequestsAndShowsThemInEveryView) {
   EXPECT_THAT(heddle_ok({"check", "--lab", name_}),
               AllOf(HasSubstr("into 2 pods were tried and taken over"),
                     HasSubstr("into 1 pods were tried and taken over")));
+  EXPECT_THAT(heddle_ok({"endpoints", "--lab", name_, "-o", "json"}),
+              AllOf(HasSubstr("web.shop.svc.cluster.local:80"), Not(HasSubstr("192.0.2.1"))));
   EXPECT_THAT(heddle_ok({"edges", "--lab", name_, "-o", "wide"}), HasSubstr("shop/client"));
   EXPECT_THAT(heddle_ok({"explain", "shop/client", "web.shop:80", "--lab", name_}),
               HasSubstr("web.shop.svc.cluster.local"));

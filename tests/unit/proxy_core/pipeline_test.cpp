@@ -100,6 +100,16 @@ TEST_F(PipelineTest, LetsTheServerSpeakFirstAndRemembersIt) {
   EXPECT_TRUE(accepted(server));
 }
 
+TEST_F(PipelineTest, EndsTrialsOfTheInterceptionWithoutLookingThemUp) {
+  for (const char* nobody : {"192.0.2.1:9", "[2001:db8::1]:9"}) {
+    const Fd client = outbound(SocketAddress::parse(nobody).value());
+    char byte = 0;
+    EXPECT_EQ(::recv(client.get(), &byte, 1, 0), 0) << nobody;  // the end, not a reset
+  }
+  EXPECT_TRUE(rig.directory->known.empty());
+  EXPECT_EQ(rig.worker.connections->size(), 0U);
+}
+
 // A held ACK would keep each of these servers from accepting for 200 ms (TCP_DELACK_MAX).
 TEST_F(PipelineTest, DoesNotKeepTheServersOfSilentClientsWaiting) {
   const DestinationRef known = rig.directory->lookup(*pod, server.address);
