@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "tools/commands/command.h"
+#include "tools/output/document.h"
 
 #ifndef HEDDLE_VERSION
 #define HEDDLE_VERSION "0.1.0"
@@ -29,8 +30,8 @@ int main(int argc, char** argv) {
   auto* version = app.add_subcommand("version", "Print the version");
   version->callback([&] {
     chosen.run = [&] {
-      if (chosen.output == Output::json) {
-        std::cout << "{\"version\":\"" HEDDLE_VERSION "\"}\n";
+      if (is_document(chosen.output)) {
+        std::cout << document_text(boost::json::object{{"version", HEDDLE_VERSION}}, chosen.output);
       } else {
         std::cout << "heddle " HEDDLE_VERSION "\n";
       }

@@ -153,6 +153,11 @@ def running_pods_are_meshed_where_they_run():
     assert ways == {"true", "local"}, edges  # over the wire to the other node, joined on its own
     identities = json.loads(HEDDLE.asked("identity", "-o", "json"))["identities"]
     assert {one["identity"] for one in identities} == {IDENTITY}, identities
+    assert sum(one["pods"] for one in json.loads(HEDDLE.asked("identity", "-n", "shop", "-l", "app=web", "-o", "json"))["identities"]) == PODS
+    assert not json.loads(HEDDLE.asked("identity", "-n", "default", "-o", "json"))["identities"]
+    known = json.loads(HEDDLE.asked("endpoints", "-n", "shop", "-l", "app=web", "-o", "json"))["services"]
+    assert {end["labels"]["pod"] for one in known for end in one["endpoints"]} == {name for name in before if name != "client"}, known
+    assert not json.loads(HEDDLE.asked("endpoints", "-l", "app=nobody", "-o", "json"))["services"]
     found = json.loads(HEDDLE.asked("check", "-o", "json", check=False))
     assert found["ok"], json.dumps(found, indent=1)
 

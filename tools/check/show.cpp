@@ -7,8 +7,8 @@
 
 #include "tools/check/checks.h"
 #include "tools/check/codes.h"
+#include "tools/output/document.h"
 #include "tools/output/error_text.h"
-#include "tools/output/json.h"
 #include "tools/output/table.h"
 #include "tools/views/commands.h"
 
@@ -65,6 +65,10 @@ bool pause_until(Clock::time_point deadline) {
   return ::sigtimedwait(&mask, nullptr, &pause) < 0;
 }
 
+boost::json::object document_of(const CheckCode& code) {
+  return {{"code", code.code}, {"check", code.what}, {"hint", code.hint}};
+}
+
 }  // namespace
 
 int show_check(const View& view, const CheckFlags& flags) {
@@ -85,6 +89,12 @@ int show_check(const View& view, const CheckFlags& flags) {
 }
 
 int explain_code(const std::string& code, Output output) {
+  if (code.empty() && is_document(output)) {
+    boost::json::array codes;
+    for (const auto& known : check_codes()) codes.push_back(document_of(known));
+    std::cout << document_text(boost::json::object{{"codes", std::move(codes)}}, output);
+    return 0;
+  }
   if (code.empty()) {
     Table table({"CODE", "CHECK", "WHAT TO DO"});
     for (const auto& known : check_codes()) {
@@ -98,12 +108,8 @@ int explain_code(const std::string& code, Output output) {
     return report(
         make_error(Errc::not_found, "there is no code " + code + ": `heddle explain-code` lists them"));
   }
-  if (output == Output::json) {
-    std::cout << json_text(
-                     boost::json::object{
-                         {"code", known->code}, {"check", known->what}, {"hint", known->hint}},
-                     true)
-              << "\n";
+  if (is_document(output)) {
+    std::cout << document_text(document_of(*known), output);
   } else {
     std::cout << known->code << ": " << known->what << "\nIf not: " << known->hint << "\n";
   }

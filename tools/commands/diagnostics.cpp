@@ -51,10 +51,10 @@ void add_diagnostics_commands(CLI::App& app, Chosen& chosen) {
   auto* diagnostics = app.add_subcommand("diagnostics", "What a report of a problem needs");
   diagnostics->require_subcommand(1);
   add_bundle(*diagnostics, chosen, flags);
-  auto* node = diagnostics->add_subcommand("node", "Facts of this machine as JSON");
+  auto* node = diagnostics->add_subcommand("node", "Facts of this machine, as JSON or YAML");
   node->add_option("--cni-conf-dir", flags.cni_folder, "And the network configurations of this folder");
   node->footer("Examples:\n  heddle diagnostics node --cni-conf-dir /etc/cni/net.d");
-  node->callback([&] { chosen.run = [&] { return show_machine_facts(flags.cni_folder); }; });
+  node->callback([&] { chosen.run = [&] { return show_machine_facts(flags.cni_folder, chosen.output); }; });
 }
 
 }  // namespace heddle::tools

@@ -8,6 +8,7 @@
 #include "tools/lab/client.h"
 #include "tools/lab/commands.h"
 #include "tools/lab/daemon.h"
+#include "tools/output/document.h"
 #include "tools/output/error_text.h"
 #include "tools/output/table.h"
 #include "tools/output/walk.h"
@@ -53,8 +54,8 @@ int list_labs(Output output) {
     }
     labs.push_back(std::move(*status));
   }
-  if (output == Output::json) {
-    std::cout << json::serialize(json::object{{"labs", std::move(labs)}}) << "\n";
+  if (is_document(output)) {
+    std::cout << document_text(json::object{{"labs", std::move(labs)}}, output);
   } else if (labs.empty()) {
     std::cout << "no lab is up\n";
   } else {

@@ -166,21 +166,29 @@ void add_tap(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
 
 void add_listings(CLI::App& app, Chosen& chosen, ViewFlags& flags) {
   auto* identity = view(app, flags, "identity", "Certificates of the nodes' pods",
-                        "Examples:\n  heddle identity\n  heddle identity -o yaml");
+                        "Examples:\n  heddle identity\n  heddle identity -n shop -o yaml");
+  add_pod_flags(identity, flags);
+  add_watch(identity, flags);
   identity->callback([&] {
     chosen.run = [&] {
       flags.view.output = chosen.output;
-      return show_identity(flags.view);
+      return run_view(flags, 2, [&] { return show_identity(flags.view); });
     };
   });
   auto* endpoints = view(app, flags, "endpoints", "What proxies know of services and their endpoints",
                          "Examples:\n  heddle endpoints\n  heddle endpoints web.shop:80 -o wide");
   endpoints->add_option("SERVICE", flags.service, "SERVICE.NAMESPACE[:PORT] or an address; all without it");
-  add_pod_flags(endpoints, flags);
+  auto* ns = endpoints->add_option("-n,--namespace", flags.view.ns,
+                                   "As clients of this namespace know them (default: of all)");
+  endpoints->add_flag("-A,--all-namespaces", flags.all_namespaces, "As clients of all namespaces know them")
+      ->excludes(ns);
+  endpoints->add_option("-l,--selector", flags.view.selector,
+                        "Only endpoints that are pods with these labels, in a cluster");
+  add_watch(endpoints, flags);
   endpoints->callback([&] {
     chosen.run = [&] {
       flags.view.output = chosen.output;
-      return show_endpoints(flags.view, flags.service);
+      return run_view(flags, 2, [&] { return show_endpoints(flags.view, flags.service); });
     };
   });
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tools/commands/command.h"
 #include "tools/diagnostics/bundle.h"
 #include "tools/views/node.h"
 
@@ -22,9 +23,9 @@ struct DiagnosticsFlags {
 // name. 0: all is in it; 1: something is missing, which its manifest names, or no file could be written.
 int write_diagnostics(const DiagnosticsFlags& flags);
 
-// `heddle diagnostics node`: facts of this machine as JSON, and the network configurations of `cni_folder`
-// unless it is empty.
-int show_machine_facts(const std::string& cni_folder);
+// `heddle diagnostics node`: facts of this machine as JSON (tables too) or YAML, and the network
+// configurations of `cni_folder` unless it is empty.
+int show_machine_facts(const std::string& cni_folder, Output output);
 
 // The parts of a bundle. Each goes on after whatever fails and notes it.
 // What the other commands say, each run as a person would run it.

@@ -7,8 +7,8 @@
 #include "tools/diagnostics/collect.h"
 #include "tools/diagnostics/facts.h"
 #include "tools/lab/commands.h"
+#include "tools/output/document.h"
 #include "tools/output/error_text.h"
-#include "tools/output/json.h"
 #include "tools/process/spawn.h"
 
 namespace heddle::tools {
@@ -142,10 +142,10 @@ void collect_nodes(Bundle& out, const DiagnosticsFlags& flags, const std::vector
   }
 }
 
-int show_machine_facts(const std::string& cni_folder) {
+int show_machine_facts(const std::string& cni_folder, Output output) {
   auto facts = machine_facts();
   if (!cni_folder.empty()) facts["cni"] = cni_configurations(cni_folder);
-  std::cout << json_text(facts, true) << "\n";
+  std::cout << document_text(facts, output == Output::yaml ? output : Output::json);
   return 0;
 }
 

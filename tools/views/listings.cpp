@@ -55,22 +55,50 @@ bool names_service(const std::string& authority, const std::string& wanted) {
   return port.empty() || authority.ends_with(port);
 }
 
+// How many of the pods that a proxy serves have each identity, of those that are asked for.
+std::map<std::string, std::size_t> pods_by_identity(const json::object& state, const Filter& filter) {
+  std::map<std::string, std::size_t> out;
+  for (const auto& value : array_in(state, {"pods"})) {
+    const auto* pod = value.if_object();
+    if (pod && filter.takes(text_at(*pod, {"namespace"}), text_at(*pod, {"name"}))) ++out[text_at(*pod, {"identity"})];
+  }
+  return out;
+}
+
+// The endpoints that a label selector chose; all of them when there is none.
+json::array chosen_endpoints(const json::object& entry, const Filter& chosen) {
+  json::array out;
+  for (const auto& value : array_in(entry, {"endpoints"})) {
+    const auto* endpoint = value.if_object();
+    if (endpoint && chosen.takes(text_at(entry, {"labels", "namespace"}), text_at(*endpoint, {"labels", "pod"})))
+      out.push_back(value);
+  }
+  return out;
+}
+
 }  // namespace
 
 int show_identity(const View& view) {
   const auto nodes = nodes_in(view.scope);
   if (!nodes) return report(nodes.error());
+  const auto filter = filter_of(view);
+  if (!filter) return report(filter.error());
+  const bool of_all = filter->ns.empty() && !filter->pods;
   Table table({"NODE", "IDENTITY", "STATE", ">PODS", "ENDS IN"});
   json::array list;
   bool good = true;
   const bool any = each_proxy(*nodes, [&](const NodeView& node, const json::object& state) {
+    const auto users = pods_by_identity(state, *filter);
     for (const auto& value : array_in(state, {"certificates"})) {
       const auto* certificate = value.if_object();
       if (!certificate) continue;
-      good = good && text_at(*certificate, {"state"}) == "valid";
-      table.add({node.label(), text_at(*certificate, {"identity"}), text_at(*certificate, {"state"}),
-                 text_at(*certificate, {"pods"}), ends_in(*certificate)});
       json::object row = *certificate;
+      const auto used = users.find(text_at(row, {"identity"}));
+      if (!of_all && used == users.end()) continue;
+      if (!of_all) row["pods"] = used->second;
+      good = good && text_at(row, {"state"}) == "valid";
+      table.add({node.label(), text_at(row, {"identity"}), text_at(row, {"state"}), text_at(row, {"pods"}),
+                 ends_in(row)});
       row["node"] = node.label();
       list.push_back(std::move(row));
     }
@@ -87,6 +115,10 @@ int show_identity(const View& view) {
 int show_endpoints(const View& view, const std::string& service) {
   const auto nodes = nodes_in(view.scope);
   if (!nodes) return report(nodes.error());
+  View of_endpoints = view;
+  of_endpoints.ns.clear();  // that of the clients
+  const auto chosen = filter_of(of_endpoints);
+  if (!chosen) return report(chosen.error());
   std::vector<std::string> header{"NODE", "CLIENTS", "SERVICE", "STATE", "ENDPOINT", "POD", "SECURED"};
   if (view.output == Output::wide) header.emplace_back("IDENTITY");
   Table table(header);
@@ -99,19 +131,21 @@ int show_endpoints(const View& view, const std::string& service) {
       const auto authority = text_at(*entry, {"authority"});
       if (!names_service(authority, service) && !names_service(address, service)) continue;
       const auto title = authority.empty() ? address : authority;
-      for (const auto& member : array_in(*entry, {"endpoints"})) {
-        const auto* endpoint = member.if_object();
-        if (!endpoint) continue;
-        const auto identity = text_at(*endpoint, {"identity"});
+      auto endpoints = chosen_endpoints(*entry, *chosen);
+      if (endpoints.empty() && chosen->pods) continue;
+      for (const auto& member : endpoints) {
+        const auto& endpoint = member.get_object();
+        const auto identity = text_at(endpoint, {"identity"});
         table.add({node.label(), text_at(*entry, {"namespace"}), title, text_at(*entry, {"state"}),
-                   text_at(*endpoint, {"address"}), text_at(*endpoint, {"labels", "pod"}),
+                   text_at(endpoint, {"address"}), text_at(endpoint, {"labels", "pod"}),
                    identity.empty() ? "no" : "mTLS", identity});
       }
-      if (array_in(*entry, {"endpoints"}).empty()) {
+      if (endpoints.empty()) {
         table.add(
             {node.label(), text_at(*entry, {"namespace"}), title, text_at(*entry, {"state"}), "-", "", ""});
       }
       json::object row = *entry;
+      row["endpoints"] = std::move(endpoints);
       row["node"] = node.label();
       list.push_back(std::move(row));
     }

@@ -62,11 +62,40 @@ TEST_P(MeshedLab, ShowsOnlyWhatIsAskedFor) {
   EXPECT_EQ(tapped.at("namespace").as_string(), "shop");
   EXPECT_EQ(heddle({"tap", "--lab", name_, "--status", "99999"}).exit.to_string(), "exit code 2");
   EXPECT_THAT(heddle_ok({"explain", "client", "web.shop:80", "--lab", name_}), HasSubstr("state: service"));
+  EXPECT_EQ(heddle_json({"identity", "--lab", name_, "-n", "shop"}).at("identities").as_array().size(), 2u);
+  EXPECT_TRUE(
+      heddle_json({"identity", "--lab", name_, "-n", "elsewhere"}).at("identities").as_array().empty());
+  EXPECT_TRUE(
+      heddle_json({"endpoints", "--lab", name_, "-n", "elsewhere"}).at("services").as_array().empty());
   const auto nobody = heddle({"explain", "shop/nobody", "web.shop:80", "--lab", name_});
   EXPECT_EQ(nobody.exit.to_string(), "exit code 1");
   EXPECT_THAT(nobody.err, HasSubstr("no proxy here serves a pod shop/nobody"));
   const auto nowhere = heddle({"lab", "capture", "node-9", "--name", name_});
   EXPECT_THAT(nowhere.err, HasSubstr("it has node-1, node-2"));
+}
+
+using ViewedLab = LabTest;
+
+TEST_F(ViewedLab, IsShownInEveryFormat) {
+  heddle_ok({"lab", "up", HEDDLE_EXAMPLES "/shop", "--name", name_});
+  for (std::vector<std::string> view : {std::vector<std::string>{"check"},
+                                        {"status"},
+                                        {"stat", "--window", "0.2"},
+                                        {"edges"},
+                                        {"identity"},
+                                        {"endpoints"},
+                                        {"top", "--window", "0.2"},
+                                        {"tap", "--limit", "1"},
+                                        {"explain", "client", "web.shop:80"}}) {
+    view.insert(view.end(), {"--lab", name_});
+    EXPECT_TRUE(heddle_json(view).is_object());
+    view.insert(view.end(), {"-o", "yaml"});
+    EXPECT_THAT(heddle_ok(view), testing::ContainsRegex("(^|\n)[a-z_]+:")) << view[0];
+    for (const char* format : {"wide", "table"}) {
+      view.back() = format;
+      EXPECT_THAT(heddle_ok(view), testing::Not(testing::IsEmpty())) << view[0];
+    }
+  }
 }
 
 TEST_P(MeshedLab, ForgetsADeletedServiceAndGivesItsAddressBack) {
