@@ -166,7 +166,7 @@ def all_that_a_report_needs_is_collected_without_secrets():
     CLUSTER.kubectl("-n", "shop", "exec", "client", "--", "curl", "-s", "-m", "5",
                     f"http://{address_of('web', 'shop')}/cloth?session=SEEDED-query", check=False)
     archive = CLUSTER.folder + "/bundle.tar.gz"
-    said = asked("diagnostics", "bundle", "-o", archive)
+    said = HEDDLE.asked("diagnostics", "bundle", "-o", archive)
     assert said == archive + "\n", said
     with tarfile.open(archive) as bundle:
         found = {name.partition("/")[2]: bundle.extractfile(name).read().decode() for name in bundle.getnames()}
