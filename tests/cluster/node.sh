@@ -6,7 +6,8 @@
 #   ALL_PODS EVERYTHING     the range of all nodes' pods; 0.0.0.0 or ::
 #   HERE BIN IMAGES PKI     where this folder, Kubernetes' programs, the images and the certificates are
 #   DISK LOGS               a folder that outlives the node's processes; one for its logs
-#   CNI                     "early": with a network configuration from the start; "late": somebody will write one
+#   CNI                     "early": with a network configuration from the start; "late": somebody will write one;
+#                           "anew": written at every boot over what is there, as some networks do
 set -uo pipefail
 
 mount_cgroups() { # as seen from the node's own cgroup, which is the root of its namespace
@@ -162,7 +163,10 @@ hostname "$NAME"
 write_containerd_config
 write_kubelet_config
 write_kube_proxy_config
-[ "$CNI" = late ] || [ -e "$DISK/net.d/10-testnet.conflist" ] || write_network
+case $CNI in
+  early) [ -e "$DISK/net.d/10-testnet.conflist" ] || write_network ;;
+  anew) write_network ;;
+esac
 trap stop TERM INT
 
 keep_running containerd containerd --config /run/containerd.toml &

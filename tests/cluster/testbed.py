@@ -62,19 +62,31 @@ class Node:
         self.name = f"node{number}"
         self.address = cluster.family.machine(10 + number)
         self.pod_cidr = cluster.family.pods_of(number)
+        self.disk = f"{cluster.folder}/{self.name}"
         self.cgroups = []
         self.pid = 0
 
     def begin(self, cni):
+        self.cluster.run("sh", "-c", f"mkdir -p {self.disk} && mount -t tmpfs -o mode=755 tmpfs {self.disk}")
+        self._boot(cni)
+
+    def reboot(self, cni="early"):
+        """As when the power goes and comes back: only the node's disk is left. Returns while the node starts."""
+        os.kill(self.pid, signal.SIGKILL)
+        eventually(f"{self.name}'s processes end", lambda: started_at(self.pid) is None, 20, 0.02)
+        remove_cgroups(folder for folder, _ in self.cgroups)
+        self.cluster.run("sh", "-ec", f"ip link delete v{self.name} && ip netns delete {self.name}")
+        self._boot(cni)
+        self.cluster.save()
+
+    def _boot(self, cni):
         cluster = self.cluster
         self._wire()
         self.cgroups = make_cgroups(f"heddle-cluster-{cluster.name}-{self.name}")
-        disk = f"{cluster.folder}/{self.name}"
-        cluster.run("sh", "-c", f"mkdir -p {disk} && mount -t tmpfs -o mode=755 tmpfs {disk}")
         settings = {"PATH": PATH, "HOME": "/root", "NAME": self.name, "ADDRESS": self.address, "POD_CIDR": self.pod_cidr,
                     "ALL_PODS": str(cluster.family.pods), "EVERYTHING": cluster.family.everything,
                     "HERE": HERE, "BIN": cluster.build + "/bin", "IMAGES": cluster.build + "/images",
-                    "PKI": cluster.folder + "/pki", "DISK": disk, "LOGS": cluster.folder + "/logs", "CNI": cni}
+                    "PKI": cluster.folder + "/pki", "DISK": self.disk, "LOGS": cluster.folder + "/logs", "CNI": cni}
         process = cluster.spawn(
             self.name, "sh", "-c", IN_CGROUPS, "sh", *(folder for folder, _ in self.cgroups), "--", "env", "-i",
             *(f"{key}={value}" for key, value in settings.items()), "nsenter", "-t", str(cluster.pid), "--mount", "--pid",
@@ -256,13 +268,15 @@ class Cluster:
                    "--listen-peer-urls", "http://127.0.0.1:2380", "--initial-advertise-peer-urls", "http://127.0.0.1:2380",
                    "--initial-cluster", "etcd=http://127.0.0.1:2380")
 
-    def start_api_server(self):
-        """Returns when it is ready."""
+    def start_api_server(self, name="kube-apiserver", port=6443):
+        """Returns when it is ready. Under another name and port: one that nobody knows of, over the same etcd."""
         keys = self.folder + "/pki"
         accounts = "https://kubernetes.default.svc.cluster.local"
+        known = [] if port == 6443 else ["--endpoint-reconciler-type=none"]
         self.start(
-            "kube-apiserver", self.build + "/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
-            f"--advertise-address={self.family.control_plane}", f"--bind-address={self.family.everything}", "--secure-port=6443", "--allow-privileged=true",
+            name, self.build + "/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
+            f"--advertise-address={self.family.control_plane}", f"--bind-address={self.family.everything}",
+            f"--secure-port={port}", "--allow-privileged=true",
             f"--tls-cert-file={keys}/apiserver.crt", f"--tls-private-key-file={keys}/apiserver.key",
             f"--client-ca-file={keys}/ca.crt", f"--service-account-key-file={keys}/service-accounts.pub",
             f"--service-account-signing-key-file={keys}/service-accounts.key", f"--service-account-issuer={accounts}",
@@ -273,12 +287,14 @@ class Cluster:
             "--kubelet-preferred-address-types=InternalIP", f"--requestheader-client-ca-file={keys}/front-proxy-ca.crt",
             "--requestheader-allowed-names=front-proxy-client", "--requestheader-username-headers=X-Remote-User",
             "--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-            f"--proxy-client-cert-file={keys}/front-proxy.crt", f"--proxy-client-key-file={keys}/front-proxy.key", "--v=2")
-        eventually("the API server is ready", lambda: self.api_ready() or self._died("kube-apiserver"), 90, 0.05)
+            f"--proxy-client-cert-file={keys}/front-proxy.crt", f"--proxy-client-key-file={keys}/front-proxy.key", "--v=2",
+            *known)
+        eventually("the API server is ready", lambda: self.api_ready(port) or self._died(name), 90, 0.05)
 
-    def api_ready(self):
+    def api_ready(self, port=6443):
         return self.run("curl", "-s", "-m", "5", "--cacert", self.folder + "/pki/ca.crt", "--cert", self.folder + "/pki/admin.crt",
-                        "--key", self.folder + "/pki/admin.key", self.server + "/readyz", check=False) == "ok"
+                        "--key", self.folder + "/pki/admin.key", self.server.replace(":6443", f":{port}") + "/readyz",
+                        check=False) == "ok"
 
     def _start_controllers(self):
         keys = self.folder + "/pki"
