@@ -50,7 +50,8 @@ struct Identity {
   // What the context was made of, to make another when the trust anchors change.
   std::string leaf;
   std::vector<std::string> intermediates;
-  Steady::time_point act_at{};  // when to ask, or to ask again
+  Steady::time_point act_at{};     // when to ask, or to ask again
+  Steady::time_point forget_at{};  // without pods: when to forget it
   Backoff backoff;
   std::string last_error;
   std::shared_ptr<Cell> expires, refreshed, refreshes;
@@ -91,14 +92,15 @@ class Store final : public CertificateStore {
       wake_.notify_one();
     }
     it->second.pods.insert(pod.id);
+    if (it->second.act_at <= Steady::now()) wake_.notify_one();  // fell due while it had no pod
   }
 
   void pod_removed(const Pod& pod) override {
     const std::lock_guard lock(mutex_);
     const auto it = identities_.find(pod.identity);
     if (it == identities_.end() || it->second.pods.erase(pod.id) == 0 || !it->second.pods.empty()) return;
-    identities_.erase(it);
-    publish(pod.identity, nullptr);
+    it->second.forget_at = Steady::now() + options_.keep_unused;
+    wake_.notify_one();
   }
 
   void on_certificate(std::string identity, std::string leaf, std::vector<std::string> intermediates,
@@ -144,6 +146,7 @@ class Store final : public CertificateStore {
   void take(Answer answer);
   void fail(const std::string& name, Identity& identity, const std::string& why);
   std::vector<std::string> due(Steady::time_point now);
+  void forget_unused(Steady::time_point now);
   void ask(std::unique_lock<std::mutex>& lock, const std::string& name);
   Result<> load_anchors();
   void reload_anchors();
@@ -228,6 +231,7 @@ void Store::run() {
     answers.swap(answers_);
     for (auto& answer : answers) take(std::move(answer));
     reload_anchors();
+    forget_unused(Steady::now());
     for (const auto& name : due(Steady::now())) ask(lock, name);
     if (stop_ || !answers_.empty()) continue;
     wake_.wait_until(lock, next_time());
@@ -236,14 +240,25 @@ void Store::run() {
 
 Steady::time_point Store::next_time() const {
   auto next = anchors_checked_ + anchors_interval;
-  for (const auto& [name, identity] : identities_) next = std::min(next, identity.act_at);
+  for (const auto& [name, identity] : identities_) {
+    next = std::min(next, identity.pods.empty() ? identity.forget_at : identity.act_at);
+  }
   return next;
+}
+
+void Store::forget_unused(Steady::time_point now) {
+  std::erase_if(identities_, [&](const auto& entry) {
+    const auto& [name, identity] = entry;
+    if (!identity.pods.empty() || now < identity.forget_at) return false;
+    publish(name, nullptr);
+    return true;
+  });
 }
 
 std::vector<std::string> Store::due(Steady::time_point now) {
   std::vector<std::string> names;
   for (const auto& [name, identity] : identities_) {
-    if (identity.act_at <= now) names.push_back(name);
+    if (!identity.pods.empty() && identity.act_at <= now) names.push_back(name);
   }
   return names;
 }

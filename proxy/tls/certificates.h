@@ -43,6 +43,9 @@ class CertificateStore {
     std::size_t max_handshakes_per_pod = 256;
     // Renewal never earlier than this after an issue.
     std::chrono::milliseconds min_renewal{10'000};
+    // How long an identity outlives its last pod here: one whose sandbox is made anew needs no new
+    // certificate, which while the API server is away it might not get.
+    std::chrono::milliseconds keep_unused{60'000};
   };
   // Errors name the trust anchors' file and what is wrong with it. `telemetry` (may be null) is used on the
   // store's thread only. Both references must outlive the store, as every Loop given to make_endpoint().
@@ -50,7 +53,8 @@ class CertificateStore {
                                                         std::unique_ptr<Telemetry> telemetry);
   virtual ~CertificateStore() = default;
 
-  // Pods come and go; the first of an identity makes its key and asks, the last lets it be forgotten.
+  // Pods come and go; the first of an identity makes its key and asks, some time after the last it is
+  // forgotten.
   virtual void pod_added(const Pod& pod) = 0;
   virtual void pod_removed(const Pod& pod) = 0;
   // The agent's answer (api/node.proto Certificate); `error` set: nothing else is.

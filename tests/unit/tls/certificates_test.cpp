@@ -96,7 +96,8 @@ TEST_F(Certificates, AreAskedForWhenAPodAppearsAndReachTheWorker) {
   EXPECT_TRUE(store->make_endpoint(other.loop)->certified(*pod));
 }
 
-TEST_F(Certificates, AreSharedByThePodsOfAnIdentityAndForgottenWithTheLast) {
+TEST_F(Certificates, AreSharedByThePodsOfAnIdentityAndForgottenAfterTheLast) {
+  options.keep_unused = 50ms;
   open();
   auto endpoint = store->make_endpoint(loop.loop);
   store->pod_added(*make_pod(web, 1));
@@ -111,6 +112,39 @@ TEST_F(Certificates, AreSharedByThePodsOfAnIdentityAndForgottenWithTheLast) {
   EXPECT_TRUE(loop.until([&] { return !endpoint->certified(*make_pod(web)); }));
   EXPECT_EQ(store->state_json(), "[]");
   EXPECT_EQ(agent.count(), 1u);
+}
+
+TEST_F(Certificates, ServeAPodWhoseSandboxIsMadeAnewWithoutAskingAgain) {
+  options.keep_unused = 1h;
+  open();
+  auto endpoint = store->make_endpoint(loop.loop);
+  store->pod_added(*make_pod(web, 1));
+  answer(*agent.wait(1));
+  ASSERT_TRUE(loop.until([&] { return endpoint->certified(*make_pod(web)); }));
+  store->pod_removed(*make_pod(web, 1));
+  store->pod_added(*make_pod("other.default.serviceaccount.identity.heddle.cluster.local", 2));
+  ASSERT_TRUE(agent.wait(2));  // so the store has run since
+  loop.until([&] { return false; }, 1ms);
+  EXPECT_TRUE(endpoint->certified(*make_pod(web)));
+  store->pod_added(*make_pod(web, 3));
+  EXPECT_TRUE(endpoint->certified(*make_pod(web)));
+  EXPECT_EQ(agent.count(), 2u);
+}
+
+TEST_F(Certificates, ThatFellDueWithoutAPodAreAskedForWhenOneComes) {
+  options.keep_unused = 1h;
+  open();
+  auto endpoint = store->make_endpoint(loop.loop);
+  store->pod_added(*make_pod(web, 1));
+  answer(*agent.wait(1), 2s);
+  ASSERT_TRUE(loop.until([&] { return endpoint->certified(*make_pod(web)); }));
+  store->pod_removed(*make_pod(web, 1));
+  ASSERT_TRUE(loop.until([&] { return store->state_json().find("expired") != std::string::npos; }));
+  EXPECT_EQ(agent.count(), 1u);
+  store->pod_added(*make_pod(web, 2));
+  const auto again = agent.wait(2);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->pod, 2u);
 }
 
 TEST_F(Certificates, AreRenewedWithTheSameKey) {
