@@ -10,7 +10,7 @@ often it applies (else: always), "chance" with which probability. "do" is one of
   cut        ends the connection after "bytes" of the body
   trickle    sends "bytes" of the body every "milliseconds"
   end        (watches) ends after "milliseconds", a number or [from, to] to choose from at random
-  silence    (watches) begins, and never says anything
+  silence    (watches) begins, and never says anything, also when the rule is taken away
   gone       (watches) an ERROR event: what the client begins from is too old
 """
 import asyncio
@@ -121,11 +121,11 @@ async def _disturbed(rule, out):
     size = max(1, rule.given.get("bytes", 1))
     seen = 0
     async for part in _parts(out):
-        if rule.what == "cut" and seen + len(part) > size:
+        if rule.what == "cut" and seen + len(part) > size and not rule.lifted.is_set():
             yield part[:size - seen]
             raise Drop
         seen += len(part)
-        if rule.what == "cut":
+        if rule.what == "cut" or rule.lifted.is_set():
             yield part
             continue
         for at in range(0, len(part), size):
