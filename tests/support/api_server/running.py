@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For tests in Python: an API server as a process of its own, with its certificates and kubeconfigs."""
+"""For tests: an API server as a process of its own, with its certificates and kubeconfigs."""
 import base64
 import http.client
 import json
@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -104,3 +105,17 @@ class ApiServer:
         return self.file(name)
 
 
+
+
+def main():
+    """For programs in other languages, and by hand: serves until standard input ends."""
+    server = ApiServer(*sys.argv[1:])
+    try:
+        print("ready", server.kubeconfig(), server.file("admin.sock"), flush=True)
+        sys.stdin.read()
+    finally:
+        server.end()
+
+
+if __name__ == "__main__":
+    main()
