@@ -210,10 +210,7 @@ def pods_are_released_when_the_annotation_goes():
 
 
 def nothing_is_left_after_the_uninstallation():
-    CLUSTER.kubectl("delete", "--cascade=foreground", "--timeout=90s", "-f", "-", timeout=100,
-                    text=HEDDLE.heddle("uninstall", "--nodes", *OLD))
-    CLUSTER.kubectl("delete", "--ignore-not-found", "--timeout=90s", "-f", "-", timeout=100,
-                    text=HEDDLE.heddle("uninstall", *OLD))
+    HEDDLE.asked("uninstall", "--apply", timeout=200)
     nothing_is_left()
 
 
@@ -221,7 +218,9 @@ def nothing_is_left():
     def differences():
         now = snapshot()
         return [line for part, was in BEFORE.items() for line in difflib.unified_diff(was, now[part], "before", part, n=0)]
-    eventually(lambda: "everything is as before:\n" + "\n".join(differences()), lambda: not differences(), 60, 0.5)
+    eventually(lambda: "everything is as before:
+" + "
+".join(differences()), lambda: not differences(), 60, 0.5)
     assert fetch() == "woven\n"
 
 

@@ -98,7 +98,7 @@ Result<std::string> Cluster::body_of(kubernetes::Request request) {
   const std::string what = request.method + " " + request.target;
   auto answer = caller_->call(std::move(request), patience);
   if (!answer) return answer.error();
-  if (answer->status != 200 && answer->status != 201) return refused(what, *answer);
+  if (answer->status < 200 || answer->status > 202) return refused(what, *answer);
   return std::move(answer->body);
 }
 
@@ -129,6 +129,15 @@ Result<json::object> Cluster::create(const std::string& path, const json::object
   request.method = "POST";
   request.target = path;
   request.body = json::serialize(object);
+  request.content_type = "application/json";
+  return ask(std::move(request));
+}
+
+Result<json::object> Cluster::remove(const std::string& path) {
+  kubernetes::Request request;
+  request.method = "DELETE";
+  request.target = path;
+  request.body = R"({"kind":"DeleteOptions","apiVersion":"v1","propagationPolicy":"Foreground"})";
   request.content_type = "application/json";
   return ask(std::move(request));
 }

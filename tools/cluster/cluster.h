@@ -41,6 +41,9 @@ class Cluster {
   Result<std::string> get_text(const std::string& path);
   // POST of an object, for reviews, which only answer; any status but 200 and 201 is an error.
   Result<boost::json::object> create(const std::string& path, const boost::json::object& object);
+  // DELETE of an object once what it owns is gone (foreground); its last state, or the API server's word for
+  // it. Errc::not_found: there is none.
+  Result<boost::json::object> remove(const std::string& path);
   // All of heddle's agents, by node. Errc::not_found: heddle is not installed in the namespace.
   Result<std::vector<AgentPod>> agents();
   // The first address of a Service, else of a Pod, of that name.

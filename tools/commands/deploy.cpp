@@ -7,6 +7,7 @@
 #include "tools/commands/command.h"
 #include "tools/deploy/cluster.h"
 #include "tools/deploy/manifest.h"
+#include "tools/deploy/uninstall.h"
 #include "tools/deploy/values.h"
 #include "tools/output/json.h"
 
@@ -27,6 +28,9 @@ struct Request {
   bool allow_downgrade = false;
   bool values_only = false;
   bool nodes = false;
+  bool apply = false;
+  unsigned timeout_s = 180;
+  ClusterFlags cluster;
   std::string chart_folder;
   std::string kustomize_folder;
 };
@@ -158,6 +162,11 @@ int run_uninstall(const Request& request) {
   if (!chosen) return report(chosen.error());
   const auto values = complete(*chosen);
   if (!values) return report(values.error());
+  if (request.apply) {
+    ClusterFlags cluster = request.cluster;
+    cluster.control_namespace = values->at("namespace").as_string();
+    return apply_uninstall(cluster, *chosen, std::chrono::seconds(request.timeout_s));
+  }
   const auto removal = render_removal(*values, request.nodes ? Removal::nodes : Removal::everything);
   if (!removal) return report(removal.error());
   std::cout << *removal;
@@ -249,12 +258,29 @@ void add_deploy_commands(CLI::App& app, Chosen& chosen) {
   install->footer(
       "Examples:\n  heddle install | kubectl apply -f -\n  heddle install --platform k3s --image "
       "registry.example/heddle:0.1.0 | kubectl apply -f -");
-  auto* uninstall = add_command(app, chosen, request, "uninstall",
-                                "Print what to delete, as YAML for kubectl delete", run_uninstall);
-  uninstall->add_flag("--nodes", request.nodes,
-                      "Only what runs on nodes: agents that end so clean their nodes up");
+  auto* uninstall = add_command(
+      app, chosen, request, "uninstall",
+      "Remove heddle from a cluster (--apply), or print what to delete, as YAML for kubectl", run_uninstall);
+  auto* apply = uninstall->add_flag(
+      "--apply", request.apply, "Delete it, agents first, and wait until nothing is left; needs no kubectl");
+  uninstall->add_option("--timeout", request.timeout_s, "Seconds to wait with --apply")
+      ->check(CLI::Range(1U, 86400U).description(""))
+      ->capture_default_str()
+      ->needs(apply);
+  uninstall->add_option("--kubeconfig", request.cluster.kubeconfig, "With --apply: the cluster of this file")
+      ->needs(apply);
+  uninstall->add_option("--context", request.cluster.context, "With --apply: the cluster of this context")
+      ->needs(apply);
+  uninstall
+      ->add_flag("--insecure-skip-tls-verify", request.cluster.insecure_skip_tls_verify,
+                 "Do not verify the API server's certificate")
+      ->needs(apply);
+  uninstall
+      ->add_flag("--nodes", request.nodes, "Only what runs on nodes: agents that end so clean their nodes up")
+      ->excludes(apply);
   uninstall->footer(
-      "Examples:\n  heddle uninstall --nodes | kubectl delete --cascade=foreground -f -\n  heddle uninstall "
+      "Examples:\n  heddle uninstall --apply\n  heddle uninstall --nodes | kubectl delete "
+      "--cascade=foreground -f -\n  heddle uninstall "
       "| "
       "kubectl delete --ignore-not-found -f -");
   auto* render =

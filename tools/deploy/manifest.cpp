@@ -35,13 +35,6 @@ std::string text_at(const json::object& object, std::string_view key) {
   return found && found->is_string() ? std::string(found->get_string()) : std::string();
 }
 
-std::string removal_of(const std::string& version, const std::string& kind, const std::string& name,
-                       const std::string& space) {
-  std::string out = "---\napiVersion: " + version + "\nkind: " + kind + "\nmetadata:\n  name: " + name + "\n";
-  if (!space.empty()) out += "  namespace: " + space + "\n";
-  return out;
-}
-
 bool is_default(const json::object& values) {
   const auto defaults = default_values();
   return defaults && *defaults == values;
@@ -60,6 +53,39 @@ void write_yaml(std::string& out, const json::object& object, int depth) {
   }
 }
 
+struct Named {
+  std::string api_version, kind, name, ns;
+  bool of_nodes = false;
+};
+
+// In the order in which they go.
+Result<std::vector<Named>> objects_to_remove(const json::object& values) {
+  const auto manifest = render_manifest(values);
+  if (!manifest) return manifest.error();
+  auto objects = parse_objects(*manifest, "manifest");
+  if (!objects) return objects.error();
+  std::stable_sort(objects->begin(), objects->end(), [](const json::object& a, const json::object& b) {
+    return removal_rank(a) < removal_rank(b);
+  });
+  const bool with_namespace = values.at("createNamespace").as_bool();
+  std::vector<Named> out;
+  for (const auto& object : *objects) {
+    const auto& metadata = object.at("metadata").as_object();
+    const auto kind = text_at(object, "kind");
+    if (with_namespace && kind == "PodDisruptionBudget") continue;
+    out.push_back({text_at(object, "apiVersion"), kind, text_at(metadata, "name"),
+                   text_at(metadata, "namespace"), removal_rank(object) <= last_rank_of_nodes});
+  }
+  if (with_namespace) return out;
+  const std::string space = text_at(values, "namespace");
+  for (const char* name : {choice_name, "heddle-trust-anchors"})
+    out.push_back({"v1", "ConfigMap", name, space});
+  for (const auto& name :
+       {text_at(values.at("control").as_object(), "issuerSecret"), std::string("heddle-injector-tls")})
+    out.push_back({"v1", "Secret", name, space});
+  return out;
+}
+
 }  // namespace
 
 Result<std::string> render_manifest(const json::object& values) {
@@ -74,26 +100,26 @@ Result<std::string> render_manifest(const json::object& values) {
 }
 
 Result<std::string> render_removal(const json::object& values, Removal removal) {
-  const auto manifest = render_manifest(values);
-  if (!manifest) return manifest.error();
-  auto objects = parse_objects(*manifest, "manifest");
-  if (!objects) return objects.error();
-  std::stable_sort(objects->begin(), objects->end(), [](const json::object& a, const json::object& b) {
-    return removal_rank(a) < removal_rank(b);
-  });
+  const auto named = objects_to_remove(values);
+  if (!named) return named.error();
   std::string out;
-  for (const auto& object : *objects) {
-    if (removal == Removal::nodes && removal_rank(object) > last_rank_of_nodes) break;
-    const auto& metadata = object.at("metadata").as_object();
-    out += removal_of(text_at(object, "apiVersion"), text_at(object, "kind"), text_at(metadata, "name"),
-                      text_at(metadata, "namespace"));
+  for (const auto& object : *named) {
+    if (removal == Removal::nodes && !object.of_nodes) break;
+    out += "---\napiVersion: " + object.api_version + "\nkind: " + object.kind +
+           "\nmetadata:\n  name: " + object.name + "\n";
+    if (!object.ns.empty()) out += "  namespace: " + object.ns + "\n";
   }
-  if (removal == Removal::everything && !values.at("createNamespace").as_bool()) {
-    const std::string space = text_at(values, "namespace");
-    for (const char* name : {choice_name, "heddle-trust-anchors"})
-      out += removal_of("v1", "ConfigMap", name, space);
-    out += removal_of("v1", "Secret", text_at(values.at("control").as_object(), "issuerSecret"), space);
-    out += removal_of("v1", "Secret", "heddle-injector-tls", space);
+  return out;
+}
+
+Result<RemovalPlan> removal_plan(const json::object& values) {
+  const auto named = objects_to_remove(values);
+  if (!named) return named.error();
+  RemovalPlan out;
+  for (const auto& object : *named) {
+    (object.of_nodes ? out.nodes : out.rest)
+        .push_back({object.kind, object.name, object.ns,
+                    object_path(object.api_version, object.kind, object.ns, object.name)});
   }
   return out;
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "tools/deploy/remove.h"
 
 namespace heddle::tools {
 
@@ -21,8 +22,12 @@ enum class Removal {
 };
 
 // What to delete, as YAML of names only: first the webhook and the agent, last the namespace. Without a
-// namespace of ours: also what heddle-control made in it.
+// namespace of ours: also what heddle-control made in it. With one, its PodDisruptionBudget goes with it
+// unnamed: its API version is another on old servers.
 Result<std::string> render_removal(const boost::json::object& values, Removal removal);
+
+// The same objects where the API server keeps them.
+Result<RemovalPlan> removal_plan(const boost::json::object& values);
 
 struct File {
   std::string path;  // relative

@@ -60,7 +60,8 @@ std::map<std::string, std::size_t> pods_by_identity(const json::object& state, c
   std::map<std::string, std::size_t> out;
   for (const auto& value : array_in(state, {"pods"})) {
     const auto* pod = value.if_object();
-    if (pod && filter.takes(text_at(*pod, {"namespace"}), text_at(*pod, {"name"}))) ++out[text_at(*pod, {"identity"})];
+    if (pod && filter.takes(text_at(*pod, {"namespace"}), text_at(*pod, {"name"})))
+      ++out[text_at(*pod, {"identity"})];
   }
   return out;
 }
@@ -70,7 +71,8 @@ json::array chosen_endpoints(const json::object& entry, const Filter& chosen) {
   json::array out;
   for (const auto& value : array_in(entry, {"endpoints"})) {
     const auto* endpoint = value.if_object();
-    if (endpoint && chosen.takes(text_at(entry, {"labels", "namespace"}), text_at(*endpoint, {"labels", "pod"})))
+    if (endpoint &&
+        chosen.takes(text_at(entry, {"labels", "namespace"}), text_at(*endpoint, {"labels", "pod"})))
       out.push_back(value);
   }
   return out;
