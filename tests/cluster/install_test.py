@@ -12,6 +12,7 @@ import tarfile
 
 from fixture import SECONDS, arguments, cluster_up
 from installation import OLD, Installation
+from testbed import TestbedError
 
 from e2e_lab import eventually, run_cases  # isort: skip
 
@@ -138,6 +139,23 @@ def everything_comes_up_from_one_pipe():
     assert not [one for one in found["checks"] if one["code"] == "HC205" and one["result"] != "ok"], found
 
 
+def the_api_server_takes_every_object_as_it_is_written():
+    def dry(text):
+        return CLUSTER.kubectl("apply", "--dry-run=server", "--validate=true", "-f", "-", text=text)
+
+    switches = ("--platform", "openshift", "--ipv6", "--control-host", "10.96.0.9", "--set", "agent.podTokens=true",
+                "--set", "control.tolerations=[{operator: Exists}]", "--set", "imagePullSecrets=[{name: x}]")
+    for flags in ((), switches):
+        text = heddle("install", *OLD, *flags)
+        assert dry(text).count("(server dry run)") == text.count("\nkind:"), dry(text)
+    try:
+        dry(heddle("install", *OLD).replace("  replicas:", "  replicsa:"))
+    except TestbedError as error:
+        assert 'unknown field "replicsa"' in str(error), error
+    else:
+        raise AssertionError("a field that does not exist was taken")
+
+
 def running_pods_are_meshed_where_they_run():
     before = pods()
     assert len(before) == PODS + 1, before
@@ -240,7 +258,8 @@ def prepare():
 if __name__ == "__main__":
     prepare()
     BEFORE = snapshot()
-    run_cases([the_cluster_is_fit_for_it, everything_comes_up_from_one_pipe, running_pods_are_meshed_where_they_run,
+    run_cases([the_cluster_is_fit_for_it, everything_comes_up_from_one_pipe,
+               the_api_server_takes_every_object_as_it_is_written, running_pods_are_meshed_where_they_run,
                all_that_a_report_needs_is_collected_without_secrets,
                a_new_pod_is_marked_by_the_injector_and_meshed_from_its_start, pods_are_released_when_the_annotation_goes,
                nothing_is_left_after_the_uninstallation] * GIVEN.rounds, GIVEN, CLUSTER, SECONDS * GIVEN.rounds)
