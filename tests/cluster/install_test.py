@@ -146,10 +146,10 @@ def the_api_server_takes_every_object_as_it_is_written():
     switches = ("--platform", "openshift", "--ipv6", "--control-host", "10.96.0.9", "--set", "agent.podTokens=true",
                 "--set", "control.tolerations=[{operator: Exists}]", "--set", "imagePullSecrets=[{name: x}]")
     for flags in ((), switches):
-        text = heddle("install", *OLD, *flags)
+        text = HEDDLE.heddle("install", *OLD, *flags)
         assert dry(text).count("(server dry run)") == text.count("\nkind:"), dry(text)
     try:
-        dry(heddle("install", *OLD).replace("  replicas:", "  replicsa:"))
+        dry(HEDDLE.heddle("install", *OLD).replace("  replicas:", "  replicsa:"))
     except TestbedError as error:
         assert 'unknown field "replicsa"' in str(error), error
     else:
