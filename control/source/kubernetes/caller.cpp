@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/source/kubernetes/caller.h"
 
+#include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -24,6 +25,8 @@ constexpr auto awaited = asio::as_tuple(asio::use_awaitable);
 
 // Servers and balancers end what is idle; a change sent on such a connection may or may not have been made.
 constexpr std::chrono::seconds longest_idle{1};
+// Those of HTTP/2 say farewell before they end, and cost a server little.
+constexpr std::chrono::seconds longest_unused{60};
 
 struct Question {
   Request request;
@@ -39,7 +42,10 @@ struct Idle {
 }  // namespace
 
 struct Caller::Impl {
-  Impl(Access given, const Timeouts& given_timeouts) : access(std::move(given)), timeouts(given_timeouts) {}
+  Impl(const Access& given, const Timeouts& timeouts)
+      : access(given), connections(std::make_shared<Connections>(context, given, timeouts)) {
+    connections->on_opened([this] { serve_more(); });
+  }
 
   struct Waiting {
     Question question;
@@ -54,8 +60,10 @@ struct Caller::Impl {
   std::unique_ptr<Client> client();
   void close_idle();
 
+  std::size_t most_at_once() const { return connections->multiplexed() ? most_streams : most_connections; }
+  void serve_more();
+
   const Access access;
-  const Timeouts timeouts;
 
   // The thread's own.
   std::vector<Idle> idle;
@@ -65,6 +73,8 @@ struct Caller::Impl {
   asio::io_context context{1};
   asio::executor_work_guard<asio::io_context::executor_type> work{context.get_executor()};
   asio::steady_timer idle_timer{context};
+  asio::steady_timer unused_timer{context};
+  std::shared_ptr<Connections> connections;
   std::map<std::uint64_t, Waiting> waiting;  // in the order of their coming
   std::uint64_t last_number = 0;
   std::thread thread;
@@ -80,9 +90,15 @@ void Caller::Impl::take(Question asked) {
   placed->second.timer.async_wait([this, number](const boost::system::error_code& error) {
     if (!error) expire(number);
   });
-  if (serving >= most_connections) return;
-  ++serving;
-  asio::co_spawn(context, serve(), asio::detached);
+  serve_more();
+}
+
+void Caller::Impl::serve_more() {
+  const std::size_t wanted = std::min(most_at_once(), serving + waiting.size());
+  while (serving < wanted) {
+    ++serving;  // first: it may begin at once
+    asio::co_spawn(context, serve(), asio::detached);
+  }
 }
 
 // It may have been taken from the queue since.
@@ -95,7 +111,7 @@ void Caller::Impl::expire(std::uint64_t number) {
 }
 
 std::unique_ptr<Client> Caller::Impl::client() {
-  if (idle.empty()) return std::make_unique<Client>(context, access, timeouts);
+  if (idle.empty()) return std::make_unique<Client>(connections);
   auto last = std::move(idle.back());
   idle.pop_back();
   if (Clock::now() - last.since >= longest_idle) last.client->disconnect();
@@ -104,7 +120,7 @@ std::unique_ptr<Client> Caller::Impl::client() {
 
 asio::awaitable<void> Caller::Impl::serve() {
   auto connection = client();
-  while (!waiting.empty()) {
+  while (!waiting.empty() && serving <= most_at_once()) {
     const auto first = waiting.begin();
     Question asked = std::move(first->second.question);
     waiting.erase(first);
@@ -120,6 +136,10 @@ void Caller::Impl::close_idle() {
   idle_timer.expires_after(longest_idle);
   idle_timer.async_wait([this](const boost::system::error_code& error) {
     if (!error) idle.clear();
+  });
+  unused_timer.expires_after(longest_unused);
+  unused_timer.async_wait([this](const boost::system::error_code& error) {
+    if (!error) connections->close_idle();
   });
 }
 
@@ -138,8 +158,8 @@ Error Caller::Impl::late(const Request& request) const {
                                        ": no answer in time to " + request.method + " " + request.target);
 }
 
-Caller::Caller(Access access, const Timeouts& timeouts)
-    : impl_(std::make_unique<Impl>(std::move(access), timeouts)) {
+Caller::Caller(const Access& access, const Timeouts& timeouts)
+    : impl_(std::make_unique<Impl>(access, timeouts)) {
   impl_->thread = std::thread([impl = impl_.get()] { impl->context.run(); });
 }
 
@@ -147,6 +167,7 @@ Caller::~Caller() {
   impl_->context.stop();
   impl_->thread.join();
   impl_->idle.clear();  // before the context that they belong to
+  impl_->connections.reset();
 }
 
 void Caller::call(Request request, std::chrono::milliseconds deadline, Done done) {

@@ -9,16 +9,17 @@
 
 namespace heddle::source::kubernetes {
 
-// Single questions to an API server (get, create, patch, delete), beside the watches of a source: over up to
-// `most_connections` connections on a thread of its own. Thread-safe; destruction stops it and waits: what is
-// outstanding then is answered Errc::closed.
+// Single questions to an API server (get, create, patch, delete), beside the watches of a source: over one
+// connection of HTTP/2, kept while it is used at least once a minute, with up to `most_streams` questions at
+// once; where the server has HTTP/1.1 only over up to `most_connections`. On a thread of its own.
+// Thread-safe; destruction stops it and waits: what is outstanding then is answered Errc::closed.
 class Caller {
  public:
   // Any status is an Answer. Errors as Client::call(); Errc::timeout: no complete answer by the deadline, and
   // whether the server did what was asked is not known. Errc::exhausted: too many are waiting.
   using Done = std::function<void(Result<Answer>)>;
 
-  explicit Caller(Access access, const Timeouts& timeouts = {});
+  explicit Caller(const Access& access, const Timeouts& timeouts = {});
   ~Caller();
   Caller(const Caller&) = delete;
   Caller& operator=(const Caller&) = delete;
@@ -31,6 +32,7 @@ class Caller {
   const Access& access() const;
 
   static constexpr std::size_t most_connections = 4;
+  static constexpr std::size_t most_streams = 64;
   static constexpr std::size_t most_waiting = 4096;
 
  private:

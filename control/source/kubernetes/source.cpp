@@ -21,6 +21,7 @@ namespace {
 namespace asio = boost::asio;
 using kubernetes::Answer;
 using kubernetes::Client;
+using kubernetes::Connections;
 using kubernetes::ListWatch;
 using kubernetes::Resource;
 using kubernetes::WatchEvent;
@@ -72,7 +73,7 @@ class KubernetesSource : public Source {
  private:
   void add(Resource resource, bool needs_discovery);
   void begin_machine(Collection& collection);
-  asio::awaitable<void> follow(Collection& collection);
+  asio::awaitable<void> follow(Collection& collection, std::shared_ptr<Connections> connections);
   asio::awaitable<void> discover(Collection& collection, Client& client);
   asio::awaitable<void> list_page(Collection& collection, Client& client, const ListWatch::Step& step);
   asio::awaitable<void> watch(Collection& collection, Client& client, const ListWatch::Step& step);
@@ -135,15 +136,18 @@ Result<> KubernetesSource::start(Listener on_change) {
   } else {
     add({"/api/v1/pods?fieldSelector=spec.nodeName%3D" + options_.node_name, "Pod", "v1"}, false);
   }
+  // Lives as long as one of those that use it: until the context goes.
+  const auto connections = std::make_shared<Connections>(context_, access_, options_.timeouts);
   for (const auto& collection : collections_) {
-    asio::co_spawn(context_, follow(*collection), asio::detached);
+    asio::co_spawn(context_, follow(*collection, connections), asio::detached);
   }
   thread_ = std::thread([this] { context_.run(); });
   return {};
 }
 
-asio::awaitable<void> KubernetesSource::follow(Collection& collection) {
-  Client client(context_, access_, options_.timeouts);
+asio::awaitable<void> KubernetesSource::follow(Collection& collection,
+                                               std::shared_ptr<Connections> connections) {
+  Client client(std::move(connections));
   while (true) {
     if (!collection.discovered) co_await discover(collection, client);
     const ListWatch::Step step = collection.machine->next();

@@ -27,7 +27,8 @@ struct KubernetesOptions {
 };
 
 // Namespaces, Nodes, Pods, Services and EndpointSlices (or Endpoints, where a cluster has no slices) of a
-// cluster, listed once and then watched, each over a connection of its own. start() returns at once; the
+// cluster, listed once and then watched, over one connection (each over its own where the server has no
+// HTTP/2). start() returns at once; the
 // first snapshot is announced, and status().synced set, when all of them were listed. When the API server is
 // away or refuses, what is known stays in use; that is logged once a minute at most. Objects that cannot be
 // decoded keep their last good version and are counted as broken_files.

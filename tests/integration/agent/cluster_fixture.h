@@ -5,7 +5,7 @@
 
 #include "base/io/file.h"
 #include "tests/integration/agent/fixture.h"
-#include "tests/integration/control/kubernetes/scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::agent {
 

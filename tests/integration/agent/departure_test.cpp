@@ -4,7 +4,7 @@
 
 #include "base/io/file.h"
 #include "fixture.h"
-#include "tests/integration/control/kubernetes/scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::agent {
 namespace {

@@ -9,7 +9,7 @@
 #include <atomic>
 #include <optional>
 
-#include "scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::source::kubernetes {
 namespace {
@@ -22,8 +22,13 @@ using ::testing::HasSubstr;
 constexpr const char* reviews = "/apis/authentication.k8s.io/v1/tokenreviews";
 constexpr milliseconds long_enough = seconds(60);
 
-class KubernetesCaller : public ::testing::Test {
+// Over HTTP/2, and from a server that has HTTP/1.1 only.
+enum class Http { two, one };
+
+class KubernetesCaller : public ::testing::TestWithParam<Http> {
  protected:
+  bool h2() const { return GetParam() == Http::two; }
+  std::size_t most_at_once() const { return h2() ? Caller::most_streams : Caller::most_connections; }
   KubernetesCaller() {
     Access access;
     access.host = "127.0.0.1";
@@ -74,11 +79,11 @@ class KubernetesCaller : public ::testing::Test {
   }
 
   test::Authority authority_;
-  ScriptedApi api_{authority_};
+  ScriptedApi api_{authority_, h2()};
   std::optional<Caller> caller_;
 };
 
-TEST_F(KubernetesCaller, SendsABodyWithItsTypeAndGivesTheAnswer) {
+TEST_P(KubernetesCaller, SendsABodyWithItsTypeAndGivesTheAnswer) {
   const auto made = caller_->call(post(R"({"spec":{"token":"t"}})"), long_enough);
   ASSERT_TRUE(made) << made.error().message();
   EXPECT_EQ(made->status, 201);
@@ -96,7 +101,7 @@ TEST_F(KubernetesCaller, SendsABodyWithItsTypeAndGivesTheAnswer) {
   EXPECT_EQ(api_.accepted(), 1U) << "one after the other they share a connection";
 }
 
-TEST_F(KubernetesCaller, SendsAChangeWithoutABody) {
+TEST_P(KubernetesCaller, SendsAChangeWithoutABody) {
   Request request;
   request.method = "DELETE";
   request.target = "/api/v1/namespaces/shop/pods/a";
@@ -107,7 +112,7 @@ TEST_F(KubernetesCaller, SendsAChangeWithoutABody) {
   EXPECT_EQ(api_.asked("/pods/a").at(0).field("Content-Type"), "");
 }
 
-TEST_F(KubernetesCaller, GivesRefusalsAsAnswers) {
+TEST_P(KubernetesCaller, GivesRefusalsAsAnswers) {
   const auto refuse = [&](const std::string& status, const std::string& headers) {
     api_.answer_next(reviews, {status, headers, R"({"kind":"Status","message":"no"})"});
     auto answer = caller_->call(post("{}"), long_enough);
@@ -122,7 +127,7 @@ TEST_F(KubernetesCaller, GivesRefusalsAsAnswers) {
   EXPECT_EQ(api_.accepted(), 1U);
 }
 
-TEST_F(KubernetesCaller, GivesUpAtTheDeadlineAndGoesOnWithTheNext) {
+TEST_P(KubernetesCaller, GivesUpAtTheDeadlineAndGoesOnWithTheNext) {
   api_.hold_answers(true);
   const auto late = caller_->call(get(), milliseconds(50));
   ASSERT_FALSE(late);
@@ -134,52 +139,53 @@ TEST_F(KubernetesCaller, GivesUpAtTheDeadlineAndGoesOnWithTheNext) {
   EXPECT_EQ(next->status, 200) << "the late answer is not taken for this one's";
 }
 
-TEST_F(KubernetesCaller, KeepsADeadlineThatPassesInTheQueue) {
+TEST_P(KubernetesCaller, KeepsADeadlineThatPassesInTheQueue) {
   api_.hold_answers(true);
   Tally slow;
-  for (std::size_t i = 0; i < Caller::most_connections; ++i) ask(slow);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  for (std::size_t i = 0; i < most_at_once(); ++i) ask(slow);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
   const auto late = caller_->call(get(), milliseconds(50));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Errc::timeout);
   EXPECT_EQ(slow.answers, 0U) << "the ones before it are still waited for";
   api_.hold_answers(false);
-  EXPECT_TRUE(becomes([&] { return slow.answers == Caller::most_connections; }));
-  EXPECT_EQ(api_.requests("/pods"), Caller::most_connections) << "what nobody waits for is not asked";
+  EXPECT_TRUE(becomes([&] { return slow.answers == most_at_once(); }));
+  EXPECT_EQ(api_.requests("/pods"), most_at_once()) << "what nobody waits for is not asked";
 }
 
-TEST_F(KubernetesCaller, AsksOverFourConnectionsAtMost) {
+TEST_P(KubernetesCaller, AsksSoManyAtOnceAtMost) {
   api_.hold_answers(true);
   Tally tally;
-  for (int i = 0; i < 40; ++i) ask(tally);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  for (std::size_t i = 0; i < most_at_once() + 40; ++i) ask(tally);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
   api_.hold_answers(false);
-  EXPECT_TRUE(becomes([&] { return tally.answers == 40; }));
-  EXPECT_EQ(api_.accepted(), Caller::most_connections);
+  EXPECT_TRUE(becomes([&] { return tally.answers == most_at_once() + 40; }));
+  EXPECT_EQ(api_.accepted(), h2() ? 1U : Caller::most_connections);
 }
 
-TEST_F(KubernetesCaller, RefusesWhatTheQueueDoesNotTake) {
+TEST_P(KubernetesCaller, RefusesWhatTheQueueDoesNotTake) {
   api_.hold_answers(true);
   Tally tally;
-  for (std::size_t i = 0; i < Caller::most_connections; ++i) ask(tally);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  for (std::size_t i = 0; i < most_at_once(); ++i) ask(tally);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
   for (std::size_t i = 0; i < Caller::most_waiting + 3; ++i) ask(tally);
   EXPECT_TRUE(becomes([&] { return tally.exhausted == 3; }));
   api_.hold_answers(false);
-  EXPECT_TRUE(becomes([&] { return tally.answers == Caller::most_connections + Caller::most_waiting; }));
+  EXPECT_TRUE(becomes([&] { return tally.answers == most_at_once() + Caller::most_waiting; }));
   EXPECT_EQ(tally.exhausted, 3U);
 }
 
-TEST_F(KubernetesCaller, AnswersWhatIsOutstandingWhenItEnds) {
+TEST_P(KubernetesCaller, AnswersWhatIsOutstandingWhenItEnds) {
   api_.hold_answers(true);
   Tally tally;
-  for (int i = 0; i < 20; ++i) ask(tally);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == Caller::most_connections; }));
+  const std::size_t all = most_at_once() + 16;
+  for (std::size_t i = 0; i < all; ++i) ask(tally);
+  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
   caller_.reset();
-  EXPECT_EQ(tally.closed, 20U);
+  EXPECT_EQ(tally.closed, all);
 }
 
-TEST_F(KubernetesCaller, ConnectsAnewWhenTheServerEndedAnIdleConnection) {
+TEST_P(KubernetesCaller, ConnectsAnewWhenTheServerEndedAnIdleConnection) {
   ASSERT_TRUE(caller_->call(get(), long_enough));
   api_.cut_connections();
   const auto made = caller_->call(post("{}"), long_enough);
@@ -188,7 +194,7 @@ TEST_F(KubernetesCaller, ConnectsAnewWhenTheServerEndedAnIdleConnection) {
   EXPECT_EQ(api_.accepted(), 2U);
 }
 
-TEST_F(KubernetesCaller, AsksOnceMoreForWhatAnIdleConnectionLost) {
+TEST_P(KubernetesCaller, AsksOnceMoreForWhatAnIdleConnectionLost) {
   ASSERT_TRUE(caller_->call(get(), long_enough));
   api_.answer_next("/nodes", {"", "", ""});
   const auto again = caller_->call(get("/api/v1/nodes?limit=1"), long_enough);
@@ -202,7 +208,7 @@ TEST_F(KubernetesCaller, AsksOnceMoreForWhatAnIdleConnectionLost) {
   EXPECT_EQ(api_.requests("/services"), 1U);
 }
 
-TEST_F(KubernetesCaller, NeverRepeatsAChange) {
+TEST_P(KubernetesCaller, NeverRepeatsAChange) {
   ASSERT_TRUE(caller_->call(get(), long_enough));
   api_.answer_next(reviews, {"", "", ""});
   const auto made = caller_->call(post("{}"), long_enough);
@@ -210,7 +216,7 @@ TEST_F(KubernetesCaller, NeverRepeatsAChange) {
   EXPECT_EQ(api_.requests(reviews), 1U);
 }
 
-TEST_F(KubernetesCaller, SaysThatTheServerIsAwayAndComesBackWithIt) {
+TEST_P(KubernetesCaller, SaysThatTheServerIsAwayAndComesBackWithIt) {
   api_.stop();
   const auto away = caller_->call(get(), long_enough);
   ASSERT_FALSE(away);
@@ -233,7 +239,7 @@ std::string gzipped(const std::string& text) {
   return out;
 }
 
-TEST_F(KubernetesCaller, DecodesWhatIsCompressed) {
+TEST_P(KubernetesCaller, DecodesWhatIsCompressed) {
   std::string text;
   while (text.size() < 300'000) text += std::to_string(text.size()) + ",";
   for (const std::string& body :
@@ -247,7 +253,7 @@ TEST_F(KubernetesCaller, DecodesWhatIsCompressed) {
   EXPECT_EQ(api_.asked("/pods").at(0).field("Accept-Encoding"), "gzip");
 }
 
-TEST_F(KubernetesCaller, RefusesWhatIsNotTheGzipThatItSaysItIs) {
+TEST_P(KubernetesCaller, RefusesWhatIsNotTheGzipThatItSaysItIs) {
   const std::string good = gzipped("{}");
   std::string wrong_sum = good;
   wrong_sum[wrong_sum.size() - 8] = static_cast<char>(wrong_sum[wrong_sum.size() - 8] + 1);
@@ -262,7 +268,7 @@ TEST_F(KubernetesCaller, RefusesWhatIsNotTheGzipThatItSaysItIs) {
   EXPECT_EQ(caller_->call(get(), long_enough).error().code, Errc::protocol);
 }
 
-TEST_F(KubernetesCaller, StopsDecodingAtTheLimit) {
+TEST_P(KubernetesCaller, StopsDecodingAtTheLimit) {
   api_.answer_next("/pods",
                    {"200 OK", "Content-Encoding: gzip\r\n", gzipped(std::string(Client::body_limit, 'x'))});
   const auto most = caller_->call(get(), long_enough);
@@ -274,6 +280,9 @@ TEST_F(KubernetesCaller, StopsDecodingAtTheLimit) {
   ASSERT_FALSE(more);
   EXPECT_EQ(more.error().code, Errc::exhausted);
 }
+
+INSTANTIATE_TEST_SUITE_P(Over, KubernetesCaller, ::testing::Values(Http::two, Http::one),
+                         [](const auto& version) { return version.param == Http::two ? "H2" : "H1"; });
 
 }  // namespace
 }  // namespace heddle::source::kubernetes

@@ -11,7 +11,7 @@
 #include "control/source/kubernetes/caller.h"
 #include "control/source/kubernetes/find_access.h"
 #include "scratch_folder.h"
-#include "scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::source::kubernetes {
 namespace {

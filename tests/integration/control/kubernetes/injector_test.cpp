@@ -15,7 +15,7 @@
 #include "control/injector/base64.h"
 #include "control/injector/certificate.h"
 #include "process.h"
-#include "scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::test {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "base/io/file.h"
 #include "control/certify/issuer_secret.h"
-#include "scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 #include "tests/unit/control/scratch_folder.h"
 
 namespace heddle::control {

@@ -11,7 +11,7 @@
 
 #include "client.h"
 #include "process.h"
-#include "scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::test {
 namespace {

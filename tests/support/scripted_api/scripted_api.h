@@ -10,14 +10,18 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/support/authority/authority.h"
 
 namespace heddle::test {
 
-// An API server of a cluster as a client sees it, on the loopback, with real TLS: lists in pages, watches,
-// and whatever goes wrong with them. Thread-safe.
+class H2Server;
+class Reply;
+
+// An API server of a cluster as a client sees it, on the loopback, with real TLS and HTTP/2 (or HTTP/1.1
+// only): lists in pages, watches, and whatever goes wrong with them. Thread-safe.
 class ScriptedApi {
  public:
   static constexpr const char* namespaces = "/api/v1/namespaces";
@@ -29,7 +33,7 @@ class ScriptedApi {
   static constexpr const char* old_slices = "/apis/discovery.k8s.io/v1beta1/endpointslices";
 
   // The certificate is for the name "kubernetes".
-  explicit ScriptedApi(Authority& authority);
+  explicit ScriptedApi(Authority& authority, bool speaks_h2 = true);
   ~ScriptedApi();
   ScriptedApi(const ScriptedApi&) = delete;
   ScriptedApi& operator=(const ScriptedApi&) = delete;
@@ -54,11 +58,22 @@ class ScriptedApi {
   // Requests are taken, and answered only when this ends; watches are not concerned.
   void hold_answers(bool hold);
   void cut_connections();  // those there are, without a word
+  // Of HTTP/2, on the connections there are: GOAWAY; nothing is read or written any longer.
+  void say_farewell();
+  void freeze_connections(bool freeze);
+  // On connections to come: nothing is said after TLS; HTTP/2 is not offered; so many streams at once.
+  void begin_frozen(bool frozen);
+  void speak_h2(bool speaks);
+  void limit_streams(std::uint32_t most);
+  // That the client has granted on one of the connections: of all, and of each stream.
+  std::pair<std::int64_t, std::int64_t> windows() const;
+  std::size_t pings() const;  // on the connections there are
   // The next request whose target contains `part` gets this, once.
   struct Canned {
     std::string status;  // "429 Too Many Requests"; empty: the connection is cut instead
     std::string headers;
     std::string body;
+    std::uint32_t reset = 0;  // not 0: over HTTP/2, the stream is reset with this error instead
   };
   void answer_next(const std::string& part, Canned canned);
   // A Secret or ConfigMap by its whole path; those that clients POST and PUT are kept, too.
@@ -67,7 +82,8 @@ class ScriptedApi {
   void require_token(const std::string& token);              // empty: no token is asked for
   void require_certificate_of(const std::string& root_pem);
 
-  std::size_t accepted() const;  // connections, ever
+  std::size_t accepted() const;   // connections, ever
+  std::size_t connected() const;  // now
   // Requests so far whose target contains `part`.
   std::size_t requests(const std::string& part) const;
   std::vector<std::string> targets(const std::string& part) const;
@@ -77,7 +93,7 @@ class ScriptedApi {
     std::string header;  // all of it, in lines that end with CRLF
     std::string body;
 
-    std::string field(const std::string& name) const;  // empty: not there
+    std::string field(std::string name) const;  // empty: not there; case does not matter
   };
   std::vector<Asked> asked(const std::string& part) const;
   // Those of them that change something: answered 201 with their own body, unless answer_next() says
@@ -97,9 +113,12 @@ class ScriptedApi {
 
   void accept();
   void serve(Connection& connection);
-  bool answer(Connection& connection, const Asked& asked);
+  void serve_h1(Connection& connection);
+  void serve_h2(Connection& connection);
+  // False: the connection is to be closed.
+  bool answer(Reply& reply, const Asked& asked);
   Canned answer_to(const Asked& asked);
-  bool watch(Connection& connection, const std::string& path, const std::string& query);
+  bool watch(Reply& reply, const std::string& path, const std::string& query);
   std::string list(const std::string& path, const std::string& query, std::string& status);
   void keep_change(const Asked& asked);
   std::string single(const std::string& path, std::string& status) const;
@@ -120,6 +139,9 @@ class ScriptedApi {
   std::set<Connection*> connections_;
 
   std::size_t accepted_ = 0;
+  bool speaks_h2_ = true;
+  bool begin_frozen_ = false;
+  std::uint32_t most_streams_ = 250;  // as API servers have it
   std::uint64_t version_ = 100;
   std::uint64_t oldest_ = 0;  // watches from before it are told 410
   std::uint64_t token_epoch_ = 0;

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "scripted_api.h"
+#include "tests/support/scripted_api/scripted_api.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <nghttp2/nghttp2.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <chrono>
 #include <cstdlib>
+
+#include "tests/support/scripted_api/reply.h"
 
 namespace heddle::test {
 namespace {
@@ -31,8 +36,20 @@ std::unique_ptr<BIO, BioFree> bio_of(const std::string& pem) {
   return std::unique_ptr<BIO, BioFree>(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
 }
 
-Ctx make_context(const std::string& certificate, const std::string& key, const std::string& client_root) {
+// HTTP/2 if the client offers it.
+int choose_h2(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* offered,
+              unsigned int offered_size, void*) {
+  constexpr unsigned char ours[] = {2, 'h', '2'};
+  unsigned char* chosen = nullptr;
+  const int outcome = SSL_select_next_proto(&chosen, size, ours, sizeof ours, offered, offered_size);
+  *out = chosen;
+  return outcome == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_NOACK;
+}
+
+Ctx make_context(const std::string& certificate, const std::string& key, const std::string& client_root,
+                 bool h2) {
   Ctx context(SSL_CTX_new(TLS_server_method()));
+  if (h2) SSL_CTX_set_alpn_select_cb(context.get(), choose_h2, nullptr);
   const Certificate leaf(PEM_read_bio_X509(bio_of(certificate).get(), nullptr, nullptr, nullptr));
   const Key pkey(PEM_read_bio_PrivateKey(bio_of(key).get(), nullptr, nullptr, nullptr));
   if (SSL_CTX_use_certificate(context.get(), leaf.get()) != 1) std::abort();
@@ -85,19 +102,13 @@ std::string parameter(const std::string& query, const std::string& name) {
 struct ScriptedApi::Connection {
   int fd;
   Ctx context;
+  std::uint32_t most_streams;
+  bool frozen;
   Tls tls;
-
-  bool send(const std::string& bytes) const {
-    return bytes.empty() || SSL_write(tls.get(), bytes.data(), static_cast<int>(bytes.size())) > 0;
-  }
-  bool chunk(const std::string& bytes) const {
-    char size[32];
-    std::snprintf(size, sizeof size, "%zx\r\n", bytes.size());
-    return send(size + bytes + "\r\n");
-  }
+  H2Server* h2 = nullptr;  // while it is served
 };
 
-ScriptedApi::ScriptedApi(Authority& authority) {
+ScriptedApi::ScriptedApi(Authority& authority, bool speaks_h2) : speaks_h2_(speaks_h2) {
   ::signal(SIGPIPE, SIG_IGN);  // OpenSSL writes to connections that the client has ended
   Authority::Leaf leaf;
   leaf.names = {"kubernetes"};
@@ -155,14 +166,22 @@ void ScriptedApi::accept() {
     ++accepted_;
     auto connection = std::make_shared<Connection>();
     connection->fd = fd;
-    connection->context = make_context(certificate_, key_, client_root_);
+    connection->context = make_context(certificate_, key_, client_root_, speaks_h2_);
+    connection->most_streams = most_streams_;
+    connection->frozen = begin_frozen_;
     connections_.insert(connection.get());
     threads_.emplace_back([this, connection] { serve(*connection); });
   }
 }
 
-std::string ScriptedApi::Asked::field(const std::string& name) const {
-  const auto at = header.find("\r\n" + name + ": ");
+std::string ScriptedApi::Asked::field(std::string name) const {
+  const auto lower = [](std::string& text) {
+    std::ranges::transform(text, text.begin(), [](unsigned char c) { return std::tolower(c); });
+  };
+  std::string all = header;
+  lower(all);
+  lower(name);
+  const auto at = all.find("\r\n" + name + ": ");
   if (at == std::string::npos) return {};
   const auto begin = at + name.size() + 4;
   return header.substr(begin, header.find("\r\n", begin) - begin);
@@ -171,9 +190,23 @@ std::string ScriptedApi::Asked::field(const std::string& name) const {
 void ScriptedApi::serve(Connection& connection) {
   connection.tls.reset(SSL_new(connection.context.get()));
   SSL_set_fd(connection.tls.get(), connection.fd);
+  if (SSL_accept(connection.tls.get()) == 1) {
+    const unsigned char* name = nullptr;
+    unsigned int size = 0;
+    SSL_get0_alpn_selected(connection.tls.get(), &name, &size);
+    size == 0 ? serve_h1(connection) : serve_h2(connection);
+  }
+  const std::lock_guard lock(mutex_);
+  connections_.erase(&connection);
+  changed_.notify_all();
+  ::close(connection.fd);
+}
+
+void ScriptedApi::serve_h1(Connection& connection) {
+  H1Reply reply(connection.tls.get());
   std::string input;
   char piece[4096];
-  bool alive = SSL_accept(connection.tls.get()) == 1;
+  bool alive = true;
   while (alive) {
     const auto end = input.find("\r\n\r\n");
     Asked asked;
@@ -190,11 +223,31 @@ void ScriptedApi::serve(Connection& connection) {
     asked.method = asked.header.substr(0, asked.header.find(' '));
     const auto begin = asked.method.size() + 1;
     asked.target = asked.header.substr(begin, asked.header.find(' ', begin) - begin);
-    alive = answer(connection, asked);
+    alive = answer(reply, asked);
   }
+}
+
+void ScriptedApi::serve_h2(Connection& connection) {
+  H2Server::Options options;
+  options.most_streams = connection.most_streams;
+  options.frozen = connection.frozen;
+  options.answer = [&](const H2Server::Request& request, H2Server::Stream& stream) {
+    H2Reply reply(stream);
+    const bool keep = answer(reply, {request.method, request.target, request.header, request.body});
+    if (!keep && !stream.gone()) ::shutdown(connection.fd, SHUT_RDWR);
+  };
+  options.on_gone = [&] {
+    const std::lock_guard lock(mutex_);
+    changed_.notify_all();
+  };
+  H2Server server(connection.tls.get(), connection.fd, std::move(options));
+  {
+    const std::lock_guard lock(mutex_);
+    connection.h2 = &server;
+  }
+  server.serve();
   const std::lock_guard lock(mutex_);
-  connections_.erase(&connection);
-  ::close(connection.fd);
+  connection.h2 = nullptr;
 }
 
 ScriptedApi::Canned ScriptedApi::answer_to(const Asked& asked) {
@@ -227,24 +280,24 @@ ScriptedApi::Canned ScriptedApi::answer_to(const Asked& asked) {
   return out;
 }
 
-bool ScriptedApi::answer(Connection& connection, const Asked& asked) {
+bool ScriptedApi::answer(Reply& reply, const Asked& asked) {
   Canned out;
   {
     std::unique_lock lock(mutex_);
     asked_.push_back(asked);
     changed_.notify_all();
-    changed_.wait(lock, [this] { return !holding_answers_ || stopping_; });
+    changed_.wait(lock, [&] { return !holding_answers_ || stopping_ || reply.gone(); });
     out = answer_to(asked);
   }
+  if (out.reset != 0) return reply.break_off(out.reset);
   if (out.status.empty()) return false;
   const auto mark = std::min(asked.target.find('?'), asked.target.size());
   const std::string query = asked.target.substr(mark);
   const bool watching = query.find("watch=1") != std::string::npos;
   if (watching && out.status == "200 OK" && out.body.empty()) {
-    return watch(connection, asked.target.substr(0, mark), query.substr(1));
+    return watch(reply, asked.target.substr(0, mark), query.substr(1));
   }
-  return connection.send("HTTP/1.1 " + out.status + "\r\nContent-Type: application/json\r\n" + out.headers +
-                         "Content-Length: " + std::to_string(out.body.size()) + "\r\n\r\n" + out.body);
+  return reply.whole(out.status, out.headers, out.body);
 }
 
 void ScriptedApi::keep(const std::string& path, const std::string& object) {
@@ -325,15 +378,12 @@ std::string ScriptedApi::list(const std::string& path, const std::string& query,
          items + "]}";
 }
 
-// False: the connection is to be closed.
-bool ScriptedApi::watch(Connection& connection, const std::string& path, const std::string& query) {
+bool ScriptedApi::watch(Reply& reply, const std::string& path, const std::string& query) {
   std::unique_lock lock(mutex_);
   // Before the client can know that it watches: from then on a test may end it.
   const std::uint64_t endings = endings_;
   lock.unlock();
-  if (!connection.send(
-          "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"))
-    return false;
+  if (!reply.begin()) return false;
   std::uint64_t from = std::strtoull(parameter(query, "resourceVersion").c_str(), nullptr, 10);
   lock.lock();
   std::size_t next = 0;
@@ -353,20 +403,21 @@ bool ScriptedApi::watch(Connection& connection, const std::string& path, const s
         from = std::max(from, events_[next].version);
       }
     }
-    over |= endings != endings_ || stopping_;
+    over |= endings != endings_ || stopping_ || reply.gone();
     if (out.empty() && !over) {
       changed_.wait(lock);
       continue;
     }
     lock.unlock();
-    alive = out.empty() || connection.chunk(out);
+    alive = out.empty() || reply.piece(out);
     lock.lock();
   }
   const bool cleanly = end_cleanly_ && !stopping_;
   --watches_[path];
   changed_.notify_all();
   lock.unlock();
-  return alive && cleanly && connection.send("0\r\n\r\n");
+  if (reply.gone()) return true;
+  return cleanly ? alive && reply.end() : reply.break_off(NGHTTP2_INTERNAL_ERROR);
 }
 
 void ScriptedApi::put(const std::string& path, const std::string& name, const std::string& object) {
@@ -444,6 +495,53 @@ void ScriptedApi::cut_connections() {
   for (Connection* connection : connections_) ::shutdown(connection->fd, SHUT_RDWR);
 }
 
+void ScriptedApi::say_farewell() {
+  const std::lock_guard lock(mutex_);
+  for (Connection* connection : connections_) {
+    if (connection->h2 != nullptr) connection->h2->say_farewell();
+  }
+}
+
+void ScriptedApi::freeze_connections(bool freeze) {
+  const std::lock_guard lock(mutex_);
+  for (Connection* connection : connections_) {
+    if (connection->h2 != nullptr) connection->h2->freeze(freeze);
+  }
+}
+
+void ScriptedApi::begin_frozen(bool frozen) {
+  const std::lock_guard lock(mutex_);
+  begin_frozen_ = frozen;
+}
+
+std::size_t ScriptedApi::pings() const {
+  const std::lock_guard lock(mutex_);
+  std::size_t out = 0;
+  for (const Connection* connection : connections_) {
+    if (connection->h2 != nullptr) out += connection->h2->pings();
+  }
+  return out;
+}
+
+void ScriptedApi::speak_h2(bool speaks) {
+  const std::lock_guard lock(mutex_);
+  speaks_h2_ = speaks;
+}
+
+void ScriptedApi::limit_streams(std::uint32_t most) {
+  const std::lock_guard lock(mutex_);
+  most_streams_ = most;
+}
+
+std::pair<std::int64_t, std::int64_t> ScriptedApi::windows() const {
+  const std::lock_guard lock(mutex_);
+  for (Connection* connection : connections_) {
+    if (connection->h2 == nullptr) continue;
+    return {connection->h2->connection_window(), connection->h2->stream_window()};
+  }
+  return {0, 0};
+}
+
 void ScriptedApi::answer_next(const std::string& part, Canned canned) {
   const std::lock_guard lock(mutex_);
   canned_[part].push_back(std::move(canned));
@@ -467,6 +565,11 @@ void ScriptedApi::require_certificate_of(const std::string& root_pem) {
 std::size_t ScriptedApi::accepted() const {
   const std::lock_guard lock(mutex_);
   return accepted_;
+}
+
+std::size_t ScriptedApi::connected() const {
+  const std::lock_guard lock(mutex_);
+  return connections_.size();
 }
 
 std::size_t ScriptedApi::requests(const std::string& part) const {
