@@ -25,6 +25,7 @@ void join(const std::string& cgroup) {
 }
 
 constexpr const char* pure_mount = "/sys/fs/cgroup";
+constexpr std::chrono::milliseconds limit{20'000};
 
 // What runc does for a container of such a pod; on a hybrid machine cgroup v2 takes the place of v1 for it.
 void become_container(const std::string& mount, const std::string& cgroup, const std::string& spare_folder) {
@@ -44,7 +45,7 @@ class Kubelet {
  public:
   explicit Kubelet(const std::string& cgroup) : pid_(::fork()) {
     if (pid_ != 0) {
-      test::eventually([this] { return named(); });
+      test::eventually([this] { return named(); }, limit);
       return;
     }
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -116,10 +117,11 @@ TEST_F(PodAgentTest, MeshesAPod) {
   FakeProxy proxy(proxy_socket());
   const TestPod pod = make_wired_pod();
   ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(proxy.has_pod(pod.id, limit));
   const test::SocketMaker app(app_pod_, pod.netns.get());
   const Fd client = app.make(AF_INET);
-  EXPECT_EQ(test::connect_to(client, "192.0.2.1:80"), 0);
-  const Fd accepted = test::accept_from(Fd(::dup(proxy.listener(pod.id, false))));
+  EXPECT_EQ(test::connect_to(client, "192.0.2.1:80", limit), 0);
+  const Fd accepted = test::accept_from(Fd(::dup(proxy.listener(pod.id, false))), nullptr, limit);
   ASSERT_TRUE(accepted);
   EXPECT_EQ(test::original_dst(accepted).to_string(), "192.0.2.1:80");
   EXPECT_EQ(check(pod).code(), 0u) << check(pod).msg();
@@ -130,19 +132,20 @@ TEST_F(PodAgentTest, ExemptsTheMeshsSocketsFromNatRules) {
   FakeProxy proxy(proxy_socket());
   const TestPod pod = make_wired_pod();
   ASSERT_EQ(add(pod).code(), 0u);
-  ASSERT_TRUE(proxy.has_pod(pod.id));
+  ASSERT_TRUE(proxy.has_pod(pod.id, limit));
   const test::SocketMaker neighbour(cgroup_.path(), neighbour_.get());
   const Fd server = neighbour.make(AF_INET6);
   test::listen_on(server, "[::]:80");
   const std::string address = pod.ip.substr(0, pod.ip.rfind('.')) + ".1:80";
   const Fd brokered = proxy.take_socket(proxy.pod(pod.id)->id(), false);
   ASSERT_TRUE(brokered);
-  EXPECT_EQ(test::connect_to(brokered, address), 0);
-  EXPECT_TRUE(test::accept_from(server)) << test::run_in(pod.netns.get(), "nft list ruleset").output;
+  EXPECT_EQ(test::connect_to(brokered, address, limit), 0);
+  EXPECT_TRUE(test::accept_from(server, nullptr, limit))
+      << test::run_in(pod.netns.get(), "nft list ruleset").output;
   const test::SocketMaker app(app_pod_, pod.netns.get());
   const Fd client = app.make(AF_INET);
-  EXPECT_EQ(test::connect_to(client, address), 0);
-  EXPECT_TRUE(test::accept_from(Fd(::dup(proxy.listener(pod.id, false)))));
+  EXPECT_EQ(test::connect_to(client, address, limit), 0);
+  EXPECT_TRUE(test::accept_from(Fd(::dup(proxy.listener(pod.id, false))), nullptr, limit));
 }
 
 // Of another pod whose cgroup has a part of its path in common with one's own.
@@ -154,7 +157,12 @@ TEST_F(PodAgentTest, FindsTheCgroupOfAnothersProcess) {
     while (true) ::pause();
   }
   const auto expected = seen_by_agent(app_pod_);
-  ASSERT_TRUE(test::eventually([&] { return cgroup2_folder(cgroup2_mount().value(), other).has_value(); }));
+  ASSERT_TRUE(test::eventually(
+      [&] {
+        const auto folder = cgroup2_folder(cgroup2_mount().value(), other);
+        return folder && *folder == app_pod_;
+      },
+      limit));
   const pid_t container = ::fork();
   if (container == 0) {
     place_();
@@ -189,9 +197,9 @@ TEST_F(AgentTest, TakesEbpfOnceThereIsACgroupOfPods) {
   ASSERT_EQ(added.code(), 0u) << added.msg();
   const test::SocketMaker app(pods, pod.netns.get());
   const Fd client = app.make(AF_INET);
-  EXPECT_EQ(test::connect_to(client, "192.0.2.1:80"), 0);
-  ASSERT_TRUE(proxy.has_pod(pod.id));
-  const Fd accepted = test::accept_from(Fd(::dup(proxy.listener(pod.id, false))));
+  EXPECT_EQ(test::connect_to(client, "192.0.2.1:80", limit), 0);
+  ASSERT_TRUE(proxy.has_pod(pod.id, limit));
+  const Fd accepted = test::accept_from(Fd(::dup(proxy.listener(pod.id, false))), nullptr, limit);
   ASSERT_TRUE(accepted);
   EXPECT_EQ(test::original_dst(accepted).to_string(), "192.0.2.1:80");
   EXPECT_EQ(test::run_in(pod.netns.get(), "nft list ruleset").output, "") << "it has nat rules";
