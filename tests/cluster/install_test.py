@@ -236,9 +236,7 @@ def nothing_is_left():
     def differences():
         now = snapshot()
         return [line for part, was in BEFORE.items() for line in difflib.unified_diff(was, now[part], "before", part, n=0)]
-    eventually(lambda: "everything is as before:
-" + "
-".join(differences()), lambda: not differences(), 60, 0.5)
+    eventually(lambda: "everything is as before:\n" + "\n".join(differences()), lambda: not differences(), 60, 0.5)
     assert fetch() == "woven\n"
 
 
