@@ -60,6 +60,31 @@ std::string identity_of(std::string_view service_account, std::string_view ns, c
   return out.append(".").append(node.trust_domain);
 }
 
+namespace {
+
+// Sorted. Link-local addresses repeat from pod to pod, so they cannot name one.
+std::vector<IpAddress> naming(std::vector<IpAddress> addresses) {
+  std::erase_if(addresses, [](const IpAddress& ip) {
+    return ip.is_loopback() || ip.is_unspecified() || ip.is_link_local();
+  });
+  std::sort(addresses.begin(), addresses.end());
+  addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
+  return addresses;
+}
+
+// What the source says of a pod whose sandbox was made anew are the addresses of the one before, until
+// kubelet has told the API server: by now they may be another pod's.
+std::vector<IpAddress> addresses_of(const SandboxFacts& facts) {
+  std::vector<IpAddress> found = facts.netns_addresses;
+  for (const auto& attachment : facts.attachments) {
+    found.insert(found.end(), attachment.ips.begin(), attachment.ips.end());
+  }
+  found = naming(std::move(found));
+  return found.empty() && facts.source ? naming(facts.source->ips) : found;
+}
+
+}  // namespace
+
 PodSpec describe(const SandboxFacts& facts, const NodeFacts& node) {
   PodSpec spec;
   const bool known = facts.source.has_value();
@@ -80,17 +105,7 @@ PodSpec describe(const SandboxFacts& facts, const NodeFacts& node) {
   spec.identity = identity_of(spec.service_account, spec.ns, node);
   if (known) take_labels(facts.source->labels, spec);
 
-  for (const auto& attachment : facts.attachments) {
-    spec.addresses.insert(spec.addresses.end(), attachment.ips.begin(), attachment.ips.end());
-  }
-  spec.addresses.insert(spec.addresses.end(), facts.netns_addresses.begin(), facts.netns_addresses.end());
-  if (known) spec.addresses.insert(spec.addresses.end(), facts.source->ips.begin(), facts.source->ips.end());
-  // Link-local addresses repeat from pod to pod, so they cannot name one.
-  std::erase_if(spec.addresses, [](const IpAddress& ip) {
-    return ip.is_loopback() || ip.is_unspecified() || ip.is_link_local();
-  });
-  std::sort(spec.addresses.begin(), spec.addresses.end());
-  spec.addresses.erase(std::unique(spec.addresses.begin(), spec.addresses.end()), spec.addresses.end());
+  spec.addresses = addresses_of(facts);
   decide_meshed(spec, known, node);
   return spec;
 }

@@ -45,14 +45,23 @@ TEST(PodSpec, TakesTheRuntimesAnnotationsWhileTheSourceIsSilent) {
   EXPECT_TRUE(describe(silent, {}).meshed);
 }
 
-TEST(PodSpec, JoinsAddressesFromEverywhereWithoutThoseThatNameNoPod) {
+TEST(PodSpec, JoinsTheAddressesOfASandboxWithoutThoseThatNameNoPod) {
   auto from = facts();
+  from.attachments = {{"eth0", "net", {*IpAddress::parse("10.1.0.5"), *IpAddress::parse("127.0.0.1")}}};
   from.netns_addresses = {*IpAddress::parse("fe80::1"), *IpAddress::parse("10.1.0.5"),
                           *IpAddress::parse("fd00::5")};
+  const std::vector expected{*IpAddress::parse("10.1.0.5"), *IpAddress::parse("fd00::5")};
+  EXPECT_EQ(describe(from, {}).addresses, expected);
+}
+
+TEST(PodSpec, DoesNotTakeTheAddressesOfAnEarlierSandboxFromTheSource) {
+  auto from = facts();
+  from.attachments = {{"eth0", "net", {*IpAddress::parse("10.1.0.5")}}};
   from.source.emplace();
-  from.source->ips = {*IpAddress::parse("10.1.0.6"), *IpAddress::parse("127.0.0.1")};
-  const auto spec = describe(from, {});
-  EXPECT_EQ(spec.addresses.size(), 3u);
+  from.source->ips = {*IpAddress::parse("10.1.0.2"), *IpAddress::parse("127.0.0.1")};
+  EXPECT_EQ(describe(from, {}).addresses, std::vector{*IpAddress::parse("10.1.0.5")});
+  from.attachments.clear();  // nobody else has told
+  EXPECT_EQ(describe(from, {}).addresses, std::vector{*IpAddress::parse("10.1.0.2")});
 }
 
 TEST(PodSpec, IsNotMadeTooLargeToBeToldByItsLabels) {
