@@ -38,8 +38,14 @@ Result<DaemonSetState> read_daemonset(int status, std::string_view body, std::st
                                            (readable ? text_at(value, {"message"}) : std::string()));
 }
 
-Departure judge_departure(const std::optional<std::string>& seen_uid, const Result<DaemonSetState>& now) {
-  if (!now) return {false, "its DaemonSet cannot be looked up: " + now.error().message()};
+Departure judge_departure(const std::optional<std::string>& seen_uid, const Result<DaemonSetState>& now,
+                          const std::optional<DaemonSetState>& told) {
+  if (!now) {
+    if (seen_uid && told && told->uid == *seen_uid && (!told->exists || told->being_deleted)) {
+      return {true, "its DaemonSet was deleted, and now cannot be looked up: " + now.error().message()};
+    }
+    return {false, "its DaemonSet cannot be looked up: " + now.error().message()};
+  }
   if (!seen_uid) {
     return {false, "its DaemonSet was never seen; see --daemonset and --control-namespace"};
   }

@@ -13,7 +13,7 @@ namespace heddle::agent {
 // The agent's DaemonSet as the API server has it.
 struct DaemonSetState {
   bool exists = false;
-  std::string uid;
+  std::string uid;  // of one that does not exist: only where it is known which one that was
   bool being_deleted = false;
 };
 
@@ -27,7 +27,9 @@ struct Departure {
 };
 
 // `seen_uid`: of the DaemonSet when this agent last saw it. One that was never seen may be misnamed, so its
-// absence says nothing; what cannot be known means that heddle stays.
-Departure judge_departure(const std::optional<std::string>& seen_uid, const Result<DaemonSetState>& now);
+// absence says nothing; what cannot be known means that heddle stays. `told` is what a watch said last: it
+// counts where `now` cannot be had, as the right to ask may be deleted together with the DaemonSet.
+Departure judge_departure(const std::optional<std::string>& seen_uid, const Result<DaemonSetState>& now,
+                          const std::optional<DaemonSetState>& told = std::nullopt);
 
 }  // namespace heddle::agent

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/own_daemonset.h"
 
+#include "agent/daemonset_watch.h"
 #include "control/source/kubernetes/caller.h"
 
 namespace heddle::agent {
@@ -25,6 +26,8 @@ struct OwnDaemonSet::Impl {
   std::unique_ptr<Loop::Handle> retry;
   // Answers that come after the end of this find nobody.
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+  std::optional<DaemonSetState> watched;  // last
+  std::optional<DaemonSetWatch> watch;
 
   void get(std::function<void(Result<DaemonSetState>)> done) {
     k8s::Request request;
@@ -46,7 +49,7 @@ struct OwnDaemonSet::Impl {
       if (state && state->exists) {
         seen_uid = state->uid;
         spdlog::info("own DaemonSet seen namespace={} name={} uid={}", ns, name, state->uid);
-        return;
+        return follow();
       }
       if (!std::exchange(told, true)) {
         spdlog::warn(
@@ -56,6 +59,23 @@ struct OwnDaemonSet::Impl {
       }
       retry = loop.after(look_again, [this] { look(); });
     });
+  }
+
+  void follow() {
+    watch.emplace(api.access(), ns, name,
+                  [this, &to = loop, gone = std::weak_ptr<bool>(alive)](DaemonSetState state) {
+                    to.post([this, gone, state = std::move(state)] {
+                      if (!gone.expired()) on_told(state);
+                    });
+                  });
+  }
+
+  void on_told(const DaemonSetState& state) {
+    const bool deleted = !state.exists || state.being_deleted;
+    if (deleted && state.uid == seen_uid) {
+      spdlog::info("own DaemonSet is deleted namespace={} name={}", ns, name);
+    }
+    watched = state;
   }
 };
 
@@ -68,7 +88,7 @@ OwnDaemonSet::~OwnDaemonSet() = default;
 
 void OwnDaemonSet::ask(std::function<void(Departure)> done) {
   impl_->get([impl = impl_.get(), done = std::move(done)](const Result<DaemonSetState>& state) {
-    done(judge_departure(impl->seen_uid, state));
+    done(judge_departure(impl->seen_uid, state, impl->watched));
   });
 }
 

@@ -15,8 +15,8 @@ class Caller;
 
 namespace heddle::agent {
 
-// The DaemonSet that runs this agent: seen once while it starts (tried again until that succeeds), and asked
-// for when the agent is told to end. `api` outlives it. Main thread.
+// The DaemonSet that runs this agent: seen once while it starts (tried again until that succeeds), followed
+// from then on, and asked for when the agent is told to end. `api` outlives it. Main thread.
 class OwnDaemonSet {
  public:
   // Starts looking.

@@ -170,12 +170,8 @@ int run_uninstall(const Request& request) {
   const auto removal = render_removal(*values, request.nodes ? Removal::nodes : Removal::everything);
   if (!removal) return report(removal.error());
   std::cout << *removal;
-  std::cerr
-      << (request.nodes
-              ? "heddle: delete with `heddle uninstall --nodes | kubectl delete --cascade=foreground -f -`, "
-                "which waits until the nodes are clean\n"
-              : "heddle: nodes first (--nodes); then delete with `heddle uninstall | kubectl delete "
-                "--ignore-not-found -f -`\n");
+  std::cerr << "heddle: delete with `heddle uninstall" << (request.nodes ? " --nodes" : "")
+            << " | kubectl delete -f -`, which waits until the nodes are clean\n";
   return 0;
 }
 
@@ -276,13 +272,13 @@ void add_deploy_commands(CLI::App& app, Chosen& chosen) {
                  "Do not verify the API server's certificate")
       ->needs(apply);
   uninstall
-      ->add_flag("--nodes", request.nodes, "Only what runs on nodes: agents that end so clean their nodes up")
+      ->add_flag("--nodes", request.nodes,
+                 "Only what runs on nodes, which agents clean up; the control plane and the issuer stay")
       ->excludes(apply);
   uninstall->footer(
-      "Examples:\n  heddle uninstall --apply\n  heddle uninstall --nodes | kubectl delete "
-      "--cascade=foreground -f -\n  heddle uninstall "
-      "| "
-      "kubectl delete --ignore-not-found -f -");
+      "Examples:\n  heddle uninstall | kubectl delete -f -\n  heddle uninstall --apply\n  heddle uninstall "
+      "--nodes | "
+      "kubectl delete --cascade=foreground -f -");
   auto* render =
       add_command(app, chosen, request, "render",
                   "Print the objects only, or write them as a Helm chart or kustomize base", run_render);

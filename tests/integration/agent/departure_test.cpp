@@ -10,6 +10,7 @@ namespace heddle::agent {
 namespace {
 
 constexpr const char* asked = "/apis/apps/v1/namespaces/heddle/daemonsets/heddle-agent";
+constexpr const char* daemonsets = "/apis/apps/v1/namespaces/heddle/daemonsets";
 constexpr const char* gone =
     R"({"kind":"Status","reason":"NotFound","details":{"name":"heddle-agent","group":"apps","kind":"daemonsets"}})";
 
@@ -75,6 +76,21 @@ TEST_F(Departing, LeavesEverythingInPlaceWhenItIsReplaced) {
   stop(SIGTERM);
   EXPECT_EQ(word(), "replaced\n") << log();
   EXPECT_TRUE(redirected(pod));
+}
+
+TEST_F(Departing, ReleasesEveryPodWhenItsRightsWereDeletedWithItsDaemonSet) {
+  api_.put(daemonsets, "heddle-agent", R"({"metadata":{"name":"heddle-agent","uid":"u-1"}})");
+  start_seen("u-1");
+  const TestPod pod = make_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  ASSERT_TRUE(test::eventually([&] { return api_.open_watches(daemonsets) == 1; })) << log();
+  api_.remove(daemonsets, "heddle-agent");
+  ASSERT_TRUE(test::eventually([&] { return log().find("own DaemonSet is deleted") != std::string::npos; }))
+      << log();
+  api_.answer_next(asked, {"403 Forbidden", "", R"({"kind":"Status","message":"daemonsets is forbidden"})"});
+  stop(SIGTERM);
+  EXPECT_EQ(word(), "uninstalled\n") << log();
+  EXPECT_FALSE(redirected(pod));
 }
 
 TEST_F(Departing, LeavesEverythingInPlaceWhenTheApiServerIsAway) {

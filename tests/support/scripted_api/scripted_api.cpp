@@ -268,7 +268,8 @@ ScriptedApi::Canned ScriptedApi::answer_to(const Asked& asked) {
     keep_change(asked);
     if (asked.method == "POST") out.status = "201 Created";
     out.body = asked.body;
-  } else if (path.starts_with("/apis") && !path.ends_with("endpointslices")) {
+  } else if (path.starts_with("/apis") && !path.ends_with("endpointslices") &&
+             !path.ends_with("daemonsets")) {
     out.body = discovery(path, out.status);
   } else if (!served(path)) {
     out = {"404 Not Found", "", status_body(404, "the server could not find the requested resource")};
@@ -333,7 +334,7 @@ std::string ScriptedApi::single(const std::string& path, std::string& status) co
 }
 
 bool ScriptedApi::served(const std::string& path) const {
-  if (!path.starts_with("/apis/")) return true;
+  if (!path.starts_with("/apis/discovery.k8s.io/")) return true;
   return slice_versions_.contains(version_of(path).substr(std::string("discovery.k8s.io/").size()));
 }
 

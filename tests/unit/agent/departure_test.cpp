@@ -41,6 +41,20 @@ TEST(Departure, NeverTakesHeddleOffANodeForWantOfKnowledge) {
   }
 }
 
+TEST(Departure, IsForGoodWhenTheRightToAskWentWithTheDaemonSet) {
+  const std::optional<std::string> seen = "u-1";
+  const auto refused = read(403, R"({"message":"daemonsets is forbidden"})");
+  EXPECT_TRUE(judge_departure(seen, refused, DaemonSetState{false, "u-1", false}).uninstalled);
+  EXPECT_TRUE(judge_departure(seen, refused, DaemonSetState{true, "u-1", true}).uninstalled);
+  EXPECT_FALSE(judge_departure(seen, refused, DaemonSetState{true, "u-1", false}).uninstalled);
+  // Another of the same name came and went: whose agent this is says the answer alone.
+  EXPECT_FALSE(judge_departure(seen, refused, DaemonSetState{true, "u-2", false}).uninstalled);
+  EXPECT_FALSE(judge_departure(seen, refused, DaemonSetState{false, "u-2", false}).uninstalled);
+  EXPECT_FALSE(judge_departure(std::nullopt, refused, DaemonSetState{false, "u-1", false}).uninstalled);
+  // An answer counts more than what was told before.
+  EXPECT_FALSE(judge_departure(seen, read(200, present), DaemonSetState{false, "u-1", false}).uninstalled);
+}
+
 TEST(Departure, SaysWhy) {
   const auto refused = judge_departure("u-1", read(403, R"({"message":"daemonsets is forbidden"})"));
   EXPECT_NE(refused.reason.find("403 daemonsets is forbidden"), std::string::npos) << refused.reason;

@@ -129,7 +129,7 @@ TEST(Manifest, RolesGrantTheseVerbsAndNoOther) {
   EXPECT_THAT(rules_of(find(objects_with({"agent.podTokens=true"}), "ClusterRole", "heddle-agent")),
               ::testing::Contains(R"([""] ["serviceaccounts/token"] ["create"])"));
   EXPECT_THAT(rules_of(find(objects, "Role", "heddle-agent")),
-              ElementsAre(R"(["apps"] ["daemonsets"] ["heddle-agent"] ["get"])"));
+              ElementsAre(R"(["apps"] ["daemonsets"] ["heddle-agent"] ["get","watch"])"));
   EXPECT_THAT(
       rules_of(find(objects, "ClusterRole", "heddle-control")),
       ElementsAre(
