@@ -72,7 +72,7 @@ spec:
 GIVEN = arguments(__doc__, rounds=(1, "how often it is installed and removed again"))
 CLUSTER = cluster_up(2)
 HEDDLE = Installation(CLUSTER, GIVEN.bin_dir)
-ROUNDS = itertools.count(1)
+ROUNDS = itertools.count()
 
 
 def names_of_objects():
