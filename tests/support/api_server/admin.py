@@ -20,7 +20,7 @@ class Admin:
             "state": self.state, "requests": self.requests, "faults": self.faults, "compact": self.compact,
             "end-watches": self.end_watches, "drop-connections": self.drop_connections, "listen": self.listen,
             "serve": self.serve, "features": self.features, "user": self.user, "revoke": self.revoke,
-            "token": self.token, "put": self.put, "remove": self.remove, "bookmarks": self.bookmarks}
+            "token": self.token, "get": self.get, "put": self.put, "remove": self.remove, "bookmarks": self.bookmarks}
 
     async def answer(self, request):
         operation = self.operations.get(request.path.strip("/"))
@@ -102,6 +102,10 @@ class Admin:
         if account is None:
             raise KeyError(f"no ServiceAccount {given['namespace']}/{given['name']}")
         return {"token": self.server.users.token(account, seconds=given.get("seconds", 3600))}
+
+    async def get(self, given):
+        """An object of "resource" as it is kept; null if there is none."""
+        return self.server.store.get(by_plural(given["resource"]), given.get("namespace", ""), given["name"])
 
     async def put(self, given):
         """Keeps "objects" of "resource" as they are, status and all, in the best version: made or replaced."""

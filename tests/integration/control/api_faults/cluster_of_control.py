@@ -84,15 +84,16 @@ class Shop(ApiServer):
 
 
 class Control:
-    def __init__(self, bin_dir, server, kubeconfig, name="control"):
+    def __init__(self, bin_dir, server, kubeconfig, name="control", flags=()):
         self.folder = server.file(name)
         os.makedirs(self.folder)
-        identity, self.destination, self.admin = free_ports(3)
+        identity, self.destination, self.admin, webhook = free_ports(4)
         self.log = open(self.folder + "/log", "w", encoding="utf-8")  # pylint: disable=consider-using-with
         self.process = subprocess.Popen(
             [bin_dir + "/heddle-control", "--source", "kubernetes", "--kubeconfig", kubeconfig, "--state-dir",
              self.folder + "/state", f"--identity-address=127.0.0.1:{identity}",
-             f"--destination-address=127.0.0.1:{self.destination}", f"--admin-address=127.0.0.1:{self.admin}"],
+             f"--destination-address=127.0.0.1:{self.destination}", f"--admin-address=127.0.0.1:{self.admin}",
+             *([f"--webhook-address=127.0.0.1:{webhook}"] if flags else []), *flags],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
 
     def page(self, path):
