@@ -36,7 +36,7 @@ IssuerSecret::~IssuerSecret() {
     const std::lock_guard lock(mutex_);
     ended_ = true;
   }
-  ending_.notify_all();
+  woken_.notify_all();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -155,12 +155,25 @@ Result<> IssuerSecret::fetch(Clock::time_point now) {
 }
 
 void IssuerSecret::start() {
+  const auto changed = [this] {
+    const std::lock_guard lock(mutex_);
+    changed_ = true;
+    woken_.notify_all();
+  };
+  const std::string collections = "/api/v1/namespaces/" + options_.ns + "/";
+  secret_watch_ = caller_.watch({collections + "secrets", options_.secret}, changed);
+  anchors_watch_ = caller_.watch({collections + "configmaps", options_.trust_anchors}, changed);
   thread_ = std::thread([this] { run(); });
 }
 
 void IssuerSecret::run() {
   std::unique_lock lock(mutex_);
-  while (!ending_.wait_for(lock, interval, [this] { return ended_; })) {
+  while (!ended_) {
+    const bool told = secret_watch_->watching() && anchors_watch_->watching();
+    woken_.wait_for(lock, told ? options_.interval_while_told : options_.interval,
+                    [this] { return ended_ || changed_; });
+    if (ended_) return;
+    changed_ = false;
     lock.unlock();
     tell(fetch());
     lock.lock();

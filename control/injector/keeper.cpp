@@ -13,10 +13,11 @@ namespace {
 namespace json = boost::json;
 using source::kubernetes::Answer;
 
-constexpr std::chrono::seconds interval{30};
 constexpr std::chrono::seconds soon{2};  // after a change, or a failure
 constexpr std::chrono::milliseconds call_limit{5000};
 constexpr const char* own_secret = "heddle-injector-tls";
+constexpr const char* configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations";
+constexpr const char* own_configuration = "heddle-injector";
 constexpr const char* configuration =
     "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/heddle-injector";
 constexpr const char* json_type = "application/json";
@@ -65,13 +66,33 @@ WebhookKeeper::~WebhookKeeper() {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_all();
+  woken_.notify_all();
   thread_.join();
+  watches_.clear();
+}
+
+std::string WebhookKeeper::secret_name() const {
+  return options_.given_secret.empty() ? own_secret : options_.given_secret;
+}
+
+void WebhookKeeper::watch() {
+  const auto changed = [this] {
+    const std::lock_guard lock(mutex_);
+    changed_ = true;
+    woken_.notify_all();
+  };
+  const std::string secrets = "/api/v1/namespaces/" + options_.control_namespace + "/secrets";
+  watches_.push_back(caller_.watch({secrets, secret_name()}, changed));
+  if (options_.given_secret.empty()) {
+    watches_.push_back(caller_.watch({configurations, own_configuration}, changed));
+  }
 }
 
 void WebhookKeeper::run() {
+  watch();
   std::unique_lock lock(mutex_);
   while (!stopping_) {
+    changed_ = false;
     lock.unlock();
     const auto done = round();
     const std::string failure = done ? std::string() : done.error().message();
@@ -84,8 +105,12 @@ void WebhookKeeper::run() {
           failure);
     }
     told_ = failure;
+    const bool settled = done && *done;
+    const bool told = std::ranges::all_of(watches_, [](const auto& each) { return each->watching(); });
     lock.lock();
-    changed_.wait_for(lock, done && *done ? interval : soon, [this] { return stopping_; });
+    // What is to be tried again soon is not tried sooner for what it has changed itself.
+    const auto wait = !settled ? soon : told ? options_.interval_while_told : options_.interval;
+    woken_.wait_for(lock, wait, [&] { return stopping_ || (settled && changed_); });
   }
 }
 
@@ -116,7 +141,7 @@ Result<bool> WebhookKeeper::round() {
 }
 
 Result<std::optional<WebhookKeeper::Stored>> WebhookKeeper::read_secret() {
-  const std::string name = options_.given_secret.empty() ? own_secret : options_.given_secret;
+  const std::string name = secret_name();
   const auto answer = ask("GET", "/api/v1/namespaces/" + options_.control_namespace + "/secrets/" + name);
   if (!answer) return answer.error();
   if (answer->status == 404) return std::optional<Stored>();

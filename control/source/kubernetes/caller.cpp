@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/executor_work_guard.hpp>
@@ -196,6 +198,44 @@ Result<Answer> Caller::call(Request request, std::chrono::milliseconds deadline)
   call(std::move(request), deadline,
        [&promise](Result<Answer> answer) { promise.set_value(std::move(answer)); });
   return future.get();
+}
+
+namespace {
+
+// Cancelled, on the context's thread, when nobody wants to know any longer.
+class RunningWatch : public Caller::Watch {
+ public:
+  RunningWatch(asio::io_context& context, const std::shared_ptr<Connections>& connections, ObjectName object,
+               std::function<void()> told)
+      : context_(context), news_(std::make_shared<ObjectNews>(std::move(told))) {
+    asio::post(context_, [&context = context_, connections, object = std::move(object), news = news_,
+                          cancel = cancel_]() mutable {
+      // The end is of no interest, and the signal must live until then.
+      const auto ended = [cancel](const std::exception_ptr&) {};
+      asio::co_spawn(context, watch_object(connections, std::move(object), std::move(news)),
+                     asio::bind_cancellation_slot(cancel->slot(), ended));
+    });
+  }
+  ~RunningWatch() override {
+    news_->silence();
+    asio::post(context_, [cancel = cancel_] { cancel->emit(asio::cancellation_type::terminal); });
+  }
+  RunningWatch(const RunningWatch&) = delete;
+  RunningWatch& operator=(const RunningWatch&) = delete;
+
+  bool watching() const override { return news_->watching(); }
+
+ private:
+  asio::io_context& context_;
+  const std::shared_ptr<ObjectNews> news_;
+  const std::shared_ptr<asio::cancellation_signal> cancel_ = std::make_shared<asio::cancellation_signal>();
+};
+
+}  // namespace
+
+std::unique_ptr<Caller::Watch> Caller::watch(ObjectName object, std::function<void()> told) {
+  return std::make_unique<RunningWatch>(impl_->context, impl_->connections, std::move(object),
+                                        std::move(told));
 }
 
 const Access& Caller::access() const {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "control/source/kubernetes/client.h"
+#include "control/source/kubernetes/object_watch.h"
 
 namespace heddle::source::kubernetes {
 
@@ -28,6 +29,16 @@ class Caller {
   void call(Request request, std::chrono::milliseconds deadline, Done done);
   // The same, waited for. Not from within a `done`.
   Result<Answer> call(Request request, std::chrono::milliseconds deadline);
+
+  // Watches an object for as long as what is returned lives, which must be gone before this is. `told` is
+  // called on the caller's own thread, as watch_object() says, and must not block.
+  class Watch {
+   public:
+    virtual ~Watch() = default;
+    // The server tells of changes: whoever looks now and then need not do so often.
+    virtual bool watching() const = 0;
+  };
+  std::unique_ptr<Watch> watch(ObjectName object, std::function<void()> told);
 
   const Access& access() const;
 

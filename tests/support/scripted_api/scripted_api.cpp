@@ -14,6 +14,7 @@
 #include <cctype>
 #include <chrono>
 #include <cstdlib>
+#include <utility>
 
 #include "tests/support/scripted_api/reply.h"
 
@@ -89,6 +90,8 @@ std::string status_body(int code, const std::string& message) {
   return R"({"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":")" + message +
          R"(","code":)" + std::to_string(code) + "}";
 }
+
+constexpr const char* by_name = "fieldSelector=metadata.name%3D";
 
 std::string parameter(const std::string& query, const std::string& name) {
   const auto at = ("&" + query).find("&" + name + "=");
@@ -251,7 +254,10 @@ void ScriptedApi::serve_h2(Connection& connection) {
 }
 
 ScriptedApi::Canned ScriptedApi::answer_to(const Asked& asked) {
+  // Watches of single objects come at any time: no answer is meant for them that does not say so.
+  const bool one = asked.target.find(by_name) != std::string::npos;
   for (auto& [part, answers] : canned_) {
+    if (one && part.find("fieldSelector") == std::string::npos) continue;
     if (asked.target.find(part) == std::string::npos || answers.empty()) continue;
     Canned out = answers.front();
     answers.pop_front();
@@ -268,6 +274,10 @@ ScriptedApi::Canned ScriptedApi::answer_to(const Asked& asked) {
     keep_change(asked);
     if (asked.method == "POST") out.status = "201 Created";
     out.body = asked.body;
+  } else if (one) {
+    // A watch, be the object there or not.
+  } else if (const auto kept = kept_.find(path); kept != kept_.end()) {
+    out.body = kept->second;
   } else if (path.starts_with("/apis") && !path.ends_with("endpointslices") &&
              !path.ends_with("daemonsets")) {
     out.body = discovery(path, out.status);
@@ -303,7 +313,17 @@ bool ScriptedApi::answer(Reply& reply, const Asked& asked) {
 
 void ScriptedApi::keep(const std::string& path, const std::string& object) {
   const std::lock_guard lock(mutex_);
-  kept_[path] = object;
+  keep_now(path, object);
+}
+
+void ScriptedApi::keep_now(const std::string& path, const std::string& object) {
+  const bool is_new = kept_.insert_or_assign(path, object).second;
+  const auto slash = path.rfind('/');
+  events_.push_back(
+      {++version_, path.substr(0, slash),
+       std::string(R"({"type":")") + (is_new ? "ADDED" : "MODIFIED") + R"(","object":)" + object + "}\n",
+       path.substr(slash + 1)});
+  changed_.notify_all();
 }
 
 void ScriptedApi::keep_change(const Asked& asked) {
@@ -315,12 +335,11 @@ void ScriptedApi::keep_change(const Asked& asked) {
   if (at == std::string::npos) return;
   const auto begin = at + field.size();
   const auto name = asked.body.substr(begin, asked.body.find('"', begin) - begin);
-  kept_[asked.method == "POST" ? asked.target + "/" + name : asked.target] = asked.body;
+  keep_now(asked.method == "POST" ? asked.target + "/" + name : asked.target, asked.body);
 }
 
 // "/api/v1/namespaces/NAME" or "/api/v1/namespaces/NS/pods/NAME".
 std::string ScriptedApi::single(const std::string& path, std::string& status) const {
-  if (const auto kept = kept_.find(path); kept != kept_.end()) return kept->second;
   const bool is_pod = path.find("/pods/") != std::string::npos;
   const std::string collection = is_pod ? pods : namespaces;
   const std::string name = path.substr(path.rfind('/') + 1);
@@ -385,8 +404,18 @@ bool ScriptedApi::watch(Reply& reply, const std::string& path, const std::string
   const std::uint64_t endings = endings_;
   lock.unlock();
   if (!reply.begin()) return false;
-  std::uint64_t from = std::strtoull(parameter(query, "resourceVersion").c_str(), nullptr, 10);
+  const std::string version = parameter(query, "resourceVersion");
+  std::uint64_t from = std::strtoull(version.c_str(), nullptr, 10);
+  const bool one = query.find(by_name) != std::string::npos;
+  const std::string name =
+      one ? parameter(query, "fieldSelector").substr(std::string("metadata.name%3D").size()) : std::string();
   lock.lock();
+  std::string first;
+  if (version == "0") {  // from what there is
+    from = version_;
+    const auto kept = kept_.find(path + "/" + name);
+    if (kept != kept_.end()) first = R"({"type":"ADDED","object":)" + kept->second + "}\n";
+  }
   std::size_t next = 0;
   while (next < events_.size() && events_[next].version <= from) ++next;
   ++watches_[path];
@@ -394,13 +423,14 @@ bool ScriptedApi::watch(Reply& reply, const std::string& path, const std::string
   bool alive = true;
   bool over = false;
   while (alive && !over) {
-    std::string out;
+    std::string out = std::exchange(first, {});
     if (from < oldest_) {
       out = "{\"type\":\"ERROR\",\"object\":" + status_body(410, "too old resource version") + "}\n";
       over = true;
     } else if (!holding_) {
       for (; next < events_.size(); ++next) {
-        if (events_[next].path == path) out += events_[next].line;
+        const bool wanted = events_[next].path == path && (!one || events_[next].name == name);
+        if (wanted) out += events_[next].line;
         from = std::max(from, events_[next].version);
       }
     }

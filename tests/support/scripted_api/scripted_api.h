@@ -76,7 +76,8 @@ class ScriptedApi {
     std::uint32_t reset = 0;  // not 0: over HTTP/2, the stream is reset with this error instead
   };
   void answer_next(const std::string& part, Canned canned);
-  // A Secret or ConfigMap by its whole path; those that clients POST and PUT are kept, too.
+  // A single object by its whole path, of which watches are told; Secrets and ConfigMaps that clients POST
+  // and PUT are kept, too.
   void keep(const std::string& path, const std::string& object);
   void serve_slices(const std::set<std::string>& versions);  // "v1" at first
   void require_token(const std::string& token);              // empty: no token is asked for
@@ -109,6 +110,7 @@ class ScriptedApi {
     std::uint64_t version;
     std::string path;
     std::string line;
+    std::string name = {};  // empty: of no single object
   };
 
   void accept();
@@ -121,6 +123,7 @@ class ScriptedApi {
   bool watch(Reply& reply, const std::string& path, const std::string& query);
   std::string list(const std::string& path, const std::string& query, std::string& status);
   void keep_change(const Asked& asked);
+  void keep_now(const std::string& path, const std::string& object);
   std::string single(const std::string& path, std::string& status) const;
   std::string discovery(const std::string& path, std::string& status) const;
   bool served(const std::string& path) const;
@@ -154,7 +157,7 @@ class ScriptedApi {
   std::map<std::string, std::map<std::string, std::string>> objects_;  // path, name
   std::deque<Event> events_;
   std::map<std::string, std::deque<Canned>> canned_;
-  std::map<std::string, std::string> kept_;  // Secrets and ConfigMaps by path
+  std::map<std::string, std::string> kept_;  // single objects by path
   std::vector<Asked> asked_;
   std::map<std::string, std::size_t> watches_;
 };

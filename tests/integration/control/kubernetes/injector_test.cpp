@@ -83,8 +83,8 @@ class InjectorOfACluster : public ::testing::Test {
   }
   // Everything is as it should be.
   void install(const WebhookCertificate& shown) {
-    answer(secret_path, "200 OK", secret(shown));
-    answer(configuration_path, "200 OK", configuration(shown.authorities));
+    api_.keep(secret_path, secret(shown));
+    api_.keep(configuration_path, configuration(shown.authorities));
     folder_.put("webhook.crt", shown.authorities);
   }
   std::string curl(const std::string& arguments) const {
@@ -185,8 +185,6 @@ TEST_F(InjectorOfACluster, TurnsConnectionsAwayBeyondItsLimitAndEndsSilentOnes) 
 }
 
 TEST_F(InjectorOfACluster, MakesTheSecretWhereThereIsNone) {
-  answer(secrets_path, "404 Not Found", "{}");
-  answer(secrets_path, "201 Created", "{}");
   ControlProcess control(flags());
   control.start();
   const std::string create = "POST /api/v1/namespaces/heddle/secrets";
@@ -213,9 +211,8 @@ TEST_F(InjectorOfACluster, UsesTheSecretThatAnotherReplicaWasFasterToMake) {
 
 TEST_F(InjectorOfACluster, TellsApiServersWhatToVerifyItWith) {
   const auto shown = certificate(std::chrono::hours(1));
-  answer(secret_path, "200 OK", secret(shown));
-  answer(configuration_path, "200 OK", configuration("another"));
-  answer(configuration_path, "200 OK", "{}");
+  api_.keep(secret_path, secret(shown));
+  api_.keep(configuration_path, configuration("another"));
   ControlProcess control(flags());
   control.start();
   const std::string patch = std::string("PATCH ") + configuration_path;
@@ -229,8 +226,7 @@ TEST_F(InjectorOfACluster, TellsApiServersWhatToVerifyItWith) {
 
 TEST_F(InjectorOfACluster, RenewsACertificateThatIsDueAndKeepsItsAuthority) {
   const auto old = certificate(std::chrono::hours(24 * 300));
-  answer(secret_path, "200 OK", secret(old));
-  answer(secret_path, "200 OK", "{}");  // of the patch
+  api_.keep(secret_path, secret(old));
   ControlProcess control(flags());
   control.start();
   const std::string patch = std::string("PATCH ") + secret_path;
@@ -245,7 +241,7 @@ TEST_F(InjectorOfACluster, RenewsACertificateThatIsDueAndKeepsItsAuthority) {
 TEST_F(InjectorOfACluster, ShowsAGivenSecretAndLeavesCaBundleToItsIssuer) {
   const auto given = certificate(std::chrono::hours(24 * 300));
   folder_.put("webhook.crt", given.authorities);
-  answer("/secrets/mine", "200 OK", secret(given));
+  api_.keep(std::string(secrets_path) + "/mine", secret(given));
   auto with = flags();
   with.emplace_back("--webhook-tls-secret=mine");
   ControlProcess control(with);
@@ -253,6 +249,36 @@ TEST_F(InjectorOfACluster, ShowsAGivenSecretAndLeavesCaBundleToItsIssuer) {
   EXPECT_TRUE(serves());
   EXPECT_EQ(api_.requests("mutatingwebhookconfigurations"), 0U);
   EXPECT_EQ(api_.requests("heddle-injector-tls"), 0U);
+}
+
+// Twice, so that it is not the look every 30 s that finds it.
+TEST_F(InjectorOfACluster, ShowsAReplacedSecretAsSoonAsTheApiServerTellsOfIt) {
+  const std::string path = std::string(secrets_path) + "/mine";
+  api_.keep(path, secret(certificate(std::chrono::hours(1))));
+  auto with = flags();
+  with.emplace_back("--webhook-tls-secret=mine");
+  ControlProcess control(with);
+  control.start();
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 3; ++i) {
+    const auto next = certificate(std::chrono::hours(1));
+    folder_.put("webhook.crt", next.authorities);
+    api_.keep(path, secret(next));
+    EXPECT_TRUE(serves());
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(60));
+}
+
+TEST_F(InjectorOfACluster, PutsCaBundleRightAsSoonAsSomebodyElseChangesIt) {
+  const auto shown = certificate(std::chrono::hours(1));
+  install(shown);
+  ControlProcess control(flags());
+  control.start();
+  ASSERT_TRUE(serves());
+  const std::string patch = std::string("PATCH ") + configuration_path;
+  ASSERT_TRUE(becomes([&] { return api_.requests("fieldSelector=metadata.name%3Dheddle-injector&") == 1; }));
+  api_.keep(configuration_path, configuration("another"));
+  EXPECT_TRUE(becomes([&] { return !api_.bodies(patch).empty(); }));
 }
 
 TEST_F(InjectorOfACluster, FreesANodeWhoseAgentIsReadyAndTriesAgainAfterAConflict) {

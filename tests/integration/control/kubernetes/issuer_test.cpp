@@ -31,10 +31,24 @@ class IssuerInASecret : public ::testing::Test {
     access.authority.text = authority_.root_pem();
     caller_ = std::make_unique<source::kubernetes::Caller>(std::move(access));
   }
+  static IssuerSecretOptions options(const std::string& folder) {
+    IssuerSecretOptions out;
+    out.ns = "heddle";
+    out.trust_domain = "cluster.local";
+    out.folder = folder;
+    return out;
+  }
   std::unique_ptr<IssuerSecret> replica(const std::string& folder) {
-    return std::make_unique<IssuerSecret>(
-        *caller_, IssuerSecretOptions{"heddle", "heddle-identity-issuer", "heddle-trust-anchors",
-                                      "cluster.local", folder_.file(folder)});
+    return std::make_unique<IssuerSecret>(*caller_, options(folder_.file(folder)));
+  }
+  template <class F>
+  static bool becomes(F condition) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (std::chrono::steady_clock::now() < deadline) {
+      if (condition()) return true;
+      std::this_thread::yield();
+    }
+    return false;
   }
   static std::string text(const std::string& path) {
     const auto read = read_file(path);
@@ -132,6 +146,50 @@ TEST_F(IssuerInASecret, IsNotReplacedWhereItsRootIsSomebodyElses) {
   const auto mine = replica("a");
   ASSERT_TRUE(mine->fetch(Clock::now() + std::chrono::hours(24 * 300)));
   EXPECT_TRUE(api_.bodies("PUT " + secret).empty());
+}
+
+// Looking now and then finds nothing here: it would be an hour late.
+TEST_F(IssuerInASecret, IsTakenUpAsSoonAsTheApiServerTellsOfAnother) {
+  const Root root = make_root("cluster.local").value();
+  const auto issuer = [&] { return make_issuer(root, "issuer").value(); };
+  const Issuer first = issuer();
+  give({first.certificate, first.key, root.certificate, {}, {}});
+  auto with = options(folder_.file("a"));
+  with.interval = with.interval_while_told = std::chrono::hours(1);
+  IssuerSecret mine(*caller_, with);
+  ASSERT_TRUE(mine.fetch());
+  mine.start();
+  for (int i = 0; i < 3; ++i) {
+    const Issuer next = issuer();
+    give({next.certificate, next.key, root.certificate, {}, {}});
+    ASSERT_TRUE(becomes([&] { return text(mine.certificate_path()) == next.certificate; }));
+    api_.cut_connections();  // what comes before the next watch began is found by that
+  }
+  const Root another = make_root("cluster.local").value();
+  api_.keep(configmaps + "/heddle-trust-anchors",
+            trust_anchors_object("heddle", "heddle-trust-anchors", root.certificate + another.certificate));
+  EXPECT_TRUE(becomes(
+      [&] { return text(mine.trust_anchors_path()).find(another.certificate) != std::string::npos; }));
+}
+
+TEST_F(IssuerInASecret, IsLookedForNowAndThenWhereWatchingIsNotAllowed) {
+  for (int i = 0; i < 20; ++i) {
+    api_.answer_next("fieldSelector=metadata.name", {"403 Forbidden", "", R"({"message":"forbidden"})"});
+  }
+  const Root root = make_root("cluster.local").value();
+  const Issuer first = make_issuer(root, "issuer").value();
+  const Issuer next = make_issuer(root, "issuer").value();
+  give({first.certificate, first.key, root.certificate, {}, {}});
+  auto with = options(folder_.file("a"));
+  with.interval = std::chrono::seconds(1);
+  with.interval_while_told = std::chrono::hours(1);
+  IssuerSecret mine(*caller_, with);
+  ASSERT_TRUE(mine.fetch());
+  mine.start();
+  ASSERT_TRUE(becomes([&] { return api_.requests("fieldSelector=metadata.name") == 2; }));
+  give({next.certificate, next.key, root.certificate, {}, {}});
+  EXPECT_TRUE(becomes([&] { return text(mine.certificate_path()) == next.certificate; }));
+  EXPECT_EQ(api_.requests("fieldSelector=metadata.name"), 2U) << "what is refused is not asked again soon";
 }
 
 TEST_F(IssuerInASecret, SaysWhichRightIsMissing) {
