@@ -50,7 +50,7 @@ struct DaemonSetWatch::Impl {
   }
 
   asio::awaitable<void> follow() {
-    k8s::Client client(context, access, {});
+    k8s::Client client(std::make_shared<k8s::Connections>(context, access, k8s::Timeouts{}));
     Backoff backoff(between_watches);
     while (true) {
       k8s::WatchDecoder decoder(longest_line);
