@@ -147,8 +147,11 @@ Result<InstallReport> install(const InstallOptions& options) {
   if (!names) return names.error();
   const std::string own_list = options.conf_dir + "/" + std::string(own_list_name);
   if (names->empty()) {
-    // Of a main network that is gone there is nothing to keep a copy of.
-    if (auto removed = remove_file(own_list); !removed) return removed.error();
+    // Some networks take their file away while their program starts: were the copy gone too, pods would start
+    // unmeshed from when that file is back.
+    if (!options.own_first) {
+      if (auto removed = remove_file(own_list); !removed) return removed.error();
+    }
     return make_error(Errc::not_found,
                       "no network configuration in " + options.conf_dir +
                           "; install the main CNI plugin first, or use --watch to wait for it");

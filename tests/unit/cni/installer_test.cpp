@@ -177,7 +177,7 @@ TEST_F(InstallerTest, OwnsTheFirstListWhenAskedAndLeavesTheMainOneAlone) {
   EXPECT_EQ(names(), (std::vector<std::string>{"10-main.conflist"}));
 }
 
-TEST_F(InstallerTest, DropsItsOwnListWithTheMainOneOrWhenAskedToJoinInstead) {
+TEST_F(InstallerTest, DropsItsOwnListWhenAskedToJoinInstead) {
   write(conf("10-main.conflist"), main_list);
   options_.own_first = true;
   ASSERT_TRUE(install(options_));
@@ -185,11 +185,23 @@ TEST_F(InstallerTest, DropsItsOwnListWithTheMainOneOrWhenAskedToJoinInstead) {
   ASSERT_TRUE(install(options_));
   EXPECT_FALSE(fs::exists(conf("00-heddle.conflist")));
   EXPECT_TRUE(meshed("10-main.conflist"));
+}
+
+TEST_F(InstallerTest, KeepsItsOwnListWhileTheMainOneIsAway) {
+  write(conf("10-main.conflist"), main_list);
   options_.own_first = true;
   ASSERT_TRUE(install(options_));
   fs::remove(conf("10-main.conflist"));
-  EXPECT_FALSE(install(options_));
-  EXPECT_FALSE(fs::exists(conf("00-heddle.conflist")));
+  const auto away = install(options_);
+  ASSERT_FALSE(away);
+  EXPECT_EQ(away.error().code, Errc::not_found);
+  EXPECT_TRUE(meshed("00-heddle.conflist"));
+  write(conf("10-main.conflist"), R"({"cniVersion":"1.0.0","name":"net","plugins":[{"type":"ptp"}]})");
+  EXPECT_TRUE(install(options_)->list_changed);
+  EXPECT_NE(read(conf("00-heddle.conflist")).find("ptp"), std::string::npos);
+  fs::remove(conf("10-main.conflist"));
+  ASSERT_TRUE(uninstall(options_));
+  EXPECT_EQ(names(), std::vector<std::string>{});
 }
 
 TEST_F(InstallerTest, SaysSoWhenItCannotBeFirst) {
