@@ -34,7 +34,7 @@ class Admin:
     async def state(self, _given):
         store = self.server.store
         return {"revision": store.revision, "compacted": store.compacted, "connections": len(self.program.connections),
-                "watches": [{"resource": watch.target.kind.plural, "version": watch.target.version}
+                "watches": [{"resource": watch.target.kind.plural, "version": watch.target.version, "told": watch.told}
                             for watch in self.server.watches],
                 "faults": self.server.faults.state()}
 

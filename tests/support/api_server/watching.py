@@ -52,6 +52,7 @@ class Watch:
         self.event = self.store.watcher()
         self.defined = False  # the columns of the table were sent
         self.silent = False  # says nothing more, by a fault
+        self.told = 0  # the revision that the client can go on from, with what was sent
 
     def end(self):
         self.deadline = 0
@@ -128,6 +129,7 @@ class Watch:
         return self._line("DELETED", last)
 
     def _line(self, kind, value):
+        self.told = max(self.told, int(value["metadata"]["resourceVersion"]))
         value = from_kept(self.target.kind, value, self.target.version)
         shape, version = self.form
         if shape == "Table":
@@ -144,6 +146,7 @@ class Watch:
         if annotations:
             metadata["annotations"] = annotations
         value = {"kind": kind.name, "apiVersion": kind.api_version(self.target.version), "metadata": metadata}
+        self.told = revision
         if self.form[0] == "Table":
             value = tables.table(kind, [], metadata, self.form[1], not self.defined)
         return encoded({"type": "BOOKMARK", "object": value})

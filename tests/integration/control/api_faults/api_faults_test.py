@@ -120,6 +120,27 @@ def watches_that_end_at_random_lose_no_change_and_are_resumed_where_they_ended()
         eventually("control is at rest again", lambda: control.metric("heddle_control_source_connected") == 1)
 
 
+def bookmarks_spare_what_does_not_change_from_being_listed_anew():
+    server = Shop()
+    server.order("bookmarks", seconds=0.2)
+    with control_of(server) as control:
+        control.wait_ready()
+        eventually("all are watched", lambda: server.watched() == SYNCED)
+        moved = server.move("10.1.0.2")
+        eventually("all were told how far the server is", lambda: all(
+            watch["told"] >= moved for watch in server.order("state")["watches"]))
+        server.order("compact")
+        server.order("requests", forget=True)
+        server.order("end-watches")
+        eventually("all are watched again", lambda: server.watched() == SYNCED and len(server.asked(verb="watch")) == 5)
+        moved = server.move("10.1.0.3")
+        eventually("they go on", lambda: all(watch["told"] >= moved for watch in server.order("state")["watches"]))
+        proxy = Proxy(control)
+        proxy.told("10.1.0.3")
+        proxy.end()
+        assert not server.asked(verb="list"), "what was told by a bookmark was listed"
+
+
 def what_is_too_old_is_listed_anew_and_what_went_meanwhile_is_gone():
     with shop() as (server, control, proxy):
         server.put("endpointslices", slice_of("10.1.0.7", name="web-2"))
@@ -253,6 +274,7 @@ if __name__ == "__main__":
                endpoints_that_move_to_another_version_or_kind_are_followed,
                a_list_in_pages_whose_history_is_lost_between_two_of_them_is_begun_anew,
                watches_that_end_at_random_lose_no_change_and_are_resumed_where_they_ended,
+               bookmarks_spare_what_does_not_change_from_being_listed_anew,
                what_is_too_old_is_listed_anew_and_what_went_meanwhile_is_gone,
                a_server_that_is_too_busy_is_left_alone_for_as_long_as_it_asks,
                a_stalled_list_does_not_make_control_ready_and_a_dropped_one_is_asked_again,
