@@ -151,6 +151,24 @@ def what_is_served_is_listed_and_what_is_no_longer_served_is_not():
     SERVER.order("serve", what="discovery.k8s.io/v1", served=True)
 
 
+def it_goes_on_when_the_server_says_farewell_or_resets_what_was_asked():
+    within = namespace("farewell")
+    apply(OBJECTS, within)
+    SERVER.faults({"do": "goaway"}, {"resource": "services", "verb": "list", "do": "reset", "times": 1})
+    said = kubectl("get", "services", within, status=1)
+    assert "stream error" in said and "INTERNAL_ERROR" in said, said
+    assert [item["metadata"]["name"] for item in get("services", within)["items"]] == ["web"]
+    with subprocess.Popen([KUBECTL, "get", "configmaps", "--watch", "-o", "name", within], env=ENVIRONMENT, stdout=subprocess.PIPE,
+                          text=True) as watch:
+        assert watch.stdout.readline() == "configmap/kube-root-ca.crt\n"
+        apply("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: late", within)
+        assert watch.stdout.readline() == "configmap/late\n", "a watch that began before the farewell goes on"
+        watch.kill()
+    goaway, reset = SERVER.order("state")["faults"]
+    assert goaway["applied"] >= 5 and reset["applied"] == 1, (goaway, reset)
+    SERVER.faults()
+
+
 def all_of_that_was_over_http_2():
     asked = SERVER.order("requests")
     assert {request["protocol"] for request in asked} == {"HTTP/2"}, "kubectl speaks HTTP/2"
@@ -163,6 +181,7 @@ if __name__ == "__main__":
                       what_is_deleted_is_gone_and_a_namespace_takes_its_objects_along,
                       heddles_own_manifests_are_accepted_and_their_roles_are_in_force,
                       what_is_served_is_listed_and_what_is_no_longer_served_is_not,
+                      it_goes_on_when_the_server_says_farewell_or_resets_what_was_asked,
                       all_of_that_was_over_http_2])
     finally:
         SERVER.end()

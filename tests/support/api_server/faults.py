@@ -5,6 +5,8 @@ A rule is a document: {"verb", "resource", "path" (a regular expression)} choose
 often it applies (else: always), "chance" with which probability. "do" is one of
   answer     with "code", and "retryAfter" (seconds), in place of what was asked
   drop       ends the connection without an answer
+  reset      (HTTP/2) ends the stream without an answer; with HTTP/1.1 as drop
+  goaway     (HTTP/2) answers, and tells the client to ask nothing more on this connection, as the real server does now and then
   stall      answers nothing until the rule is taken away, then ends the connection
   delay      answers after "milliseconds"
   cut        ends the connection after "bytes" of the body
@@ -18,10 +20,10 @@ import random
 import re
 
 from . import statuses
-from .messages import Answer, Drop, Stream, encoded, json_answer, text_answer
+from .messages import Answer, Drop, Reset, Stream, encoded, json_answer, text_answer
 
-BEFORE = ("answer", "drop", "stall", "delay")
-AFTER = ("cut", "trickle", "end", "silence", "gone")
+BEFORE = ("answer", "drop", "reset", "stall", "delay")
+AFTER = ("goaway", "cut", "trickle", "end", "silence", "gone")
 REASONS = {500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout", 403: "Forbidden", 401: "Unauthorized"}
 
 
@@ -76,6 +78,8 @@ class Faults:
                 await rule.lifted.wait()
             if rule.what in ("drop", "stall"):
                 raise Drop
+            if rule.what == "reset":
+                raise Reset
             return _refusal(rule.given)
         return None
 
@@ -87,7 +91,9 @@ class Faults:
             watch = out.parts if isinstance(out, Stream) and hasattr(out.parts, "lines") else None
             if (rule.what in ("end", "silence", "gone") and watch is None) or not rule.applies(note):
                 continue
-            if rule.what == "end":
+            if rule.what == "goaway":
+                out.farewell = True
+            elif rule.what == "end":
                 watch.deadline = min(watch.deadline, watch.loop.time() + rule.milliseconds() / 1000)
             elif rule.what == "silence":
                 watch.silent = True
@@ -96,7 +102,7 @@ class Faults:
                 error = statuses.expired("too old resource version: 1 (2)")
                 out = Stream(_once(encoded({"type": "ERROR", "object": error.document()})))
             else:
-                out = Stream(_disturbed(rule, out), out.status, out.content_type, out.headers)
+                out = Stream(_disturbed(rule, out), out.status, out.content_type, out.headers, out.farewell)
         return out
 
 

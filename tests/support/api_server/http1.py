@@ -7,7 +7,7 @@ from .faults import lines_of
 from .messages import Answer, Drop, Request
 
 HEAD_LIMIT = 64 << 10
-BODY_LIMIT = 8 << 20
+BODY_LIMIT = 128 << 20  # tests put a whole cluster at once
 
 
 class Http1:

@@ -4,13 +4,17 @@ import asyncio
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.exceptions
+import h2.settings
+from hyperframe.frame import GoAwayFrame
 
 from .faults import lines_of
-from .messages import Answer, Drop, Request
+from .messages import Answer, Drop, Request, Reset
 
 STREAMS = 250  # at once, as the real server has it
+CLOSED_AFTER = 1.0  # seconds from the last answer after a farewell, as the real server has it
 
 
 class Http2:
@@ -23,6 +27,8 @@ class Http2:
         self.incoming = {}  # stream -> [headers, body]
         self.tasks = {}  # stream -> task
         self.opened = asyncio.Event()  # a window may have opened
+        self.last = 0  # the newest stream
+        self.leaving = False  # the client was told to go elsewhere
         self._flush()
 
     def receive(self, data):
@@ -60,15 +66,33 @@ class Http2:
 
     def _begin(self, stream):
         fields, body = self.incoming.pop(stream)
+        if self.leaving:
+            self.h2.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
+            return
+        self.last = stream
         headers = dict(fields)
         request = Request(headers.pop(":method"), headers.pop(":path"), headers, bytes(body), self.connection.certificate, "HTTP/2")
         task = self.loop.create_task(self._serve(stream, request))
         self.tasks[stream] = task
-        task.add_done_callback(lambda _: self.tasks.pop(stream, None))
+        task.add_done_callback(lambda _: self._ended(stream))
+
+    def _ended(self, stream):
+        self.tasks.pop(stream, None)
+        if self.leaving and not self.tasks:
+            # Closed at once, what is on its way to the client would be lost with a reset.
+            self.loop.call_later(CLOSED_AFTER, self.connection.drop)
+
+    def _say_farewell(self):
+        """The library's own GOAWAY ends the connection at once; running requests are to be answered."""
+        if not self.leaving:
+            self.leaving = True
+            self.connection.transport.write(GoAwayFrame(0, last_stream_id=self.last).serialize())
 
     async def _serve(self, stream, request):
         try:
             out = await self.connection.server.answer(request)
+            if out.farewell:
+                self._say_farewell()
             fields = {"content-type": out.content_type, "date": self.connection.date()} | {
                 name.lower(): value for name, value in out.headers.items()}
             if isinstance(out, Answer):
@@ -81,6 +105,9 @@ class Http2:
                 async for part in lines_of(out):
                     await self._send(stream, part)
             self.h2.end_stream(stream)
+            self._flush()
+        except Reset:
+            self.h2.reset_stream(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
             self._flush()
         except Drop:
             self.connection.drop()

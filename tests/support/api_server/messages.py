@@ -42,6 +42,7 @@ class Answer:
     body: bytes = b""
     content_type: str = "application/json"
     headers: dict = field(default_factory=dict)
+    farewell: bool = False  # with HTTP/2 the client is told to go elsewhere
 
 
 @dataclass
@@ -51,10 +52,15 @@ class Stream:
     status: int = 200
     content_type: str = "application/json"
     headers: dict = field(default_factory=dict)
+    farewell: bool = False
 
 
 class Drop(Exception):
     """The connection is to be ended as if the network had."""
+
+
+class Reset(Drop):
+    """With HTTP/2 only the stream is to be ended; else the connection."""
 
 
 def encoded(value):

@@ -245,7 +245,8 @@ def a_token_that_is_replaced_in_time_is_not_noticed_and_one_that_is_not_is_survi
 
 def everything_goes_wrong_at_random_and_in_the_end_all_is_right():
     chaos = [{"chance": 0.15, "do": "answer", "code": 503}, {"chance": 0.15, "do": "answer", "code": 429, "retryAfter": 0},
-             {"chance": 0.1, "do": "drop"}, {"chance": 0.1, "do": "answer", "code": 500},
+             {"chance": 0.1, "do": "drop"}, {"chance": 0.1, "do": "answer", "code": 500}, {"chance": 0.1, "do": "reset"},
+             {"chance": 0.2, "do": "goaway"},
              {"verb": "list", "chance": 0.2, "do": "cut", "bytes": 200},
              {"verb": "watch", "chance": 0.2, "do": "cut", "bytes": 300},
              {"verb": "watch", "chance": 0.5, "do": "end", "milliseconds": [1, 300]},
