@@ -79,6 +79,13 @@ TEST_F(AgentThroughFaults, EnrolsAndReleasesAsTheNamespaceSaysWhileWatchesEndAtR
     put_namespace("enabled");
     ASSERT_TRUE(proxy.has_pod("web", long_patience)) << round;
   }
+  // What it asks is right, what it writes (Events on the pod) is understood; refusals are the faults'.
+  EXPECT_TRUE(test::eventually(
+      [this] { return api_.order("requests").find("/api/v1/namespaces/shop/events") != std::string::npos; },
+      long_patience));
+  for (const char* code : {"400", "403", "405", "415", "422"}) {
+    EXPECT_THAT(api_.order("requests"), Not(HasSubstr(std::string("\"code\":") + code)));
+  }
 }
 
 TEST_F(AgentThroughFaults, WhatChangedWhileTheServerWasAwayIsKnownWhenItIsBackWithoutItsHistory) {

@@ -32,8 +32,8 @@ ENVIRONMENT = os.environ | {"KUBECONFIG": SERVER.kubeconfig(), "HOME": SERVER.fo
 
 
 def kubectl(*words, text=None, status=0):
-    done = subprocess.run([KUBECTL, *words], env=ENVIRONMENT, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          timeout=30, check=False)
+    done = subprocess.run([KUBECTL, *words], env=ENVIRONMENT, input=text, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          text=True, timeout=60, check=False)
     assert done.returncode == status, f"kubectl {' '.join(words)} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
 
@@ -101,7 +101,8 @@ def labels_annotations_and_patches_arrive():
     apply(OBJECTS, within)
     kubectl("label", "service", "web", "tier=front", within)
     kubectl("annotate", "service", "web", "config.linkerd.io/opaque-ports=80", within)
-    kubectl("patch", "deployment", "web", "-p", '{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"s"}]}}}}', within)
+    kubectl("patch", "deployment", "web", within, "-p",
+            '{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"s"}]}}}}')
     kubectl("patch", "service", "web", "--type=json", "-p", '[{"op":"replace","path":"/spec/ports/0/port","value":81}]', within)
     service = get("service", "-l", "tier=front", within)["items"][0]
     assert service["metadata"]["annotations"]["config.linkerd.io/opaque-ports"] == "80"
@@ -136,9 +137,10 @@ def heddles_own_manifests_are_accepted_and_their_roles_are_in_force():
              ("control", {"verb": "get", "resource": "secrets", "namespace": "heddle", "name": "heddle-identity-issuer"}, True),
              ("agent", {"verb": "list", "resource": "secrets"}, False)]
     for account, question, granted in asked:
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": question}}
-        said = json.loads(kubectl("create", "--validate=false", "-f", "-", "-o", "json", "--as=system:serviceaccount:heddle:heddle-" + account,
-                                  text=json.dumps(review)))
+        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+                  "spec": {"resourceAttributes": question}}
+        said = json.loads(kubectl("create", "--validate=false", "-f", "-", "-o", "json",
+                                  "--as=system:serviceaccount:heddle:heddle-" + account, text=json.dumps(review)))
         assert said["status"]["allowed"] == granted, f"{account}: {said}"
     kubectl("delete", "namespace", "heddle")
 
@@ -176,7 +178,8 @@ def all_of_that_was_over_http_2():
 
 if __name__ == "__main__":
     try:
-        run(__doc__, [what_was_applied_is_there_and_applied_again_unchanged, managers_of_server_side_apply_conflict_over_fields_they_own,
+        run(__doc__, [what_was_applied_is_there_and_applied_again_unchanged,
+                      managers_of_server_side_apply_conflict_over_fields_they_own,
                       a_dry_run_and_a_diff_change_nothing, labels_annotations_and_patches_arrive, a_watch_shows_what_changes,
                       what_is_deleted_is_gone_and_a_namespace_takes_its_objects_along,
                       heddles_own_manifests_are_accepted_and_their_roles_are_in_force,

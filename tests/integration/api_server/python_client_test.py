@@ -200,7 +200,8 @@ def faults_come_as_ordered_and_go():
     assert (status, headers["retry-after"]) == (429, "1") and body.startswith(b"Too many requests"), (status, body)
     assert https("/api/v1/pods")[0] == 200
     assert refused(503, CORE.list_service_for_all_namespaces)["reason"] == "ServiceUnavailable"
-    for path, error in (("/version", (ConnectionError, http.client.HTTPException)), ("/api/v1/configmaps", http.client.IncompleteRead)):
+    for path, error in (("/version", (ConnectionError, http.client.HTTPException)),
+                        ("/api/v1/configmaps", http.client.IncompleteRead)):
         try:
             https(path)
             raise AssertionError(path + " was answered")
