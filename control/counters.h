@@ -19,6 +19,7 @@ struct RpcCounters {
   StreamCounters get;
   StreamCounters get_profile;
   std::atomic<std::int64_t> certify_waiting{0};  // requests for pods that are not known yet
+  std::atomic<std::uint64_t> reviews_over_budget{0};
 };
 
 }  // namespace heddle::control

@@ -66,11 +66,21 @@ void add_certificates(Page& page, const MetricsInput& input) {
   page.sample("", std::chrono::system_clock::to_time_t(input.issuer_not_after));
 }
 
-void add_reviews(Page& page, const ReviewCounters& reviews) {
+void add_reviews(Page& page, const ReviewCounters& reviews, const RpcCounters& rpc) {
   page.family("heddle_control_token_reviews_total", "counter", "Tokens that the API server was asked about.");
   for (std::size_t i = 0; i < review_result_names.size(); ++i) {
     page.sample(fmt::format("{{result=\"{}\"}}", review_result_names[i]), reviews.results[i].load());
   }
+  page.family("heddle_control_tokens_refused_unasked_total", "counter",
+              "Tokens refused for their shape or claims, without a review.");
+  for (const ReviewResult result : {ReviewResult::invalid, ReviewResult::audience, ReviewResult::expired}) {
+    const auto index = static_cast<std::size_t>(result);
+    page.sample(fmt::format("{{result=\"{}\"}}", review_result_names[index]), reviews.unasked[index].load());
+  }
+  page.family(
+      "heddle_control_token_reviews_over_budget_total", "counter",
+      "Requests refused because too many tokens of their peer, or of strangers, were being reviewed.");
+  page.sample("", rpc.reviews_over_budget.load());
   page.family("heddle_control_token_reviews_outstanding", "gauge", "Reviews that wait for the API server.");
   page.sample("", reviews.outstanding.load());
   page.family("heddle_control_token_review_duration_seconds", "histogram", "From a token to its review.");
@@ -164,7 +174,7 @@ std::string render_metrics(const MetricsInput& input) {
   page.sample("", std::chrono::system_clock::to_time_t(input.started));
   add_destination(page, input);
   add_certificates(page, input);
-  if (input.reviews != nullptr) add_reviews(page, *input.reviews);
+  if (input.reviews != nullptr) add_reviews(page, *input.reviews, input.rpc);
   add_source(page, input.source);
   if (input.injector != nullptr) add_injector(page, *input.injector);
   if (input.taints != nullptr) add_taints(page, *input.taints);

@@ -59,6 +59,8 @@ struct ReviewCounters {
   static constexpr std::array<double, 7> bounds = {0.005, 0.01, 0.05, 0.1, 0.5, 1, 5};
 
   std::array<std::atomic<std::uint64_t>, review_result_names.size()> results{};
+  // Refused for what they are, without a review.
+  std::array<std::atomic<std::uint64_t>, review_result_names.size()> unasked{};
   std::array<std::atomic<std::uint64_t>, bounds.size() + 1> took{};
   std::atomic<std::uint64_t> took_microseconds{0};
   std::atomic<std::int64_t> outstanding{0};

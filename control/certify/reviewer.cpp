@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/certify/reviewer.h"
 
+#include "control/certify/precheck.h"
 #include "control/source/kubernetes/caller.h"
 
 namespace heddle::control {
@@ -18,9 +19,9 @@ Reviewer::~Reviewer() = default;
 
 void Reviewer::review(const std::string& token, std::function<void(Review)> done) {
   ReviewCounters& counters = impl_->counters;
-  if (!is_token(token)) {
-    counters.count(ReviewResult::invalid, {});
-    return done(ReviewFailure{ReviewResult::invalid, "no token, or not one of a ServiceAccount"});
+  if (auto refused = precheck_token(token, impl_->audience, std::chrono::system_clock::now())) {
+    counters.unasked[static_cast<std::size_t>(refused->result)] += 1;
+    return done(std::move(*refused));
   }
   if (counters.outstanding.fetch_add(1) >= most_outstanding) {
     counters.outstanding -= 1;

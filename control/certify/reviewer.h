@@ -20,8 +20,8 @@ class Reviewer {
   Reviewer(const Reviewer&) = delete;
   Reviewer& operator=(const Reviewer&) = delete;
 
-  // `done` is called once: on the Reviewer's thread, or at once when nothing is asked (not a token, too many
-  // outstanding).
+  // `done` is called once: on the Reviewer's thread, or at once when nothing is asked (precheck_token() says
+  // that it is no use, or too many are outstanding).
   void review(const std::string& token, std::function<void(Review)> done);
 
   static constexpr std::chrono::milliseconds deadline{5000};

@@ -2,11 +2,15 @@
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <functional>
 #include <list>
+#include <map>
 #include <mutex>
+#include <vector>
 
 #include "api/linkerd/identity.grpc.pb.h"
 #include "control/certify/certifier.h"
+#include "control/certify/review_budget.h"
 #include "control/rpc/services.h"
 #include "control/source/source.h"
 
@@ -65,7 +69,7 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
                                     const identity_api::CertifyRequest* request,
                                     identity_api::CertifyResponse* response) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const Waiting call{reactor, request, response, {}, nullptr};
+    const Waiting call{reactor, request, response, {}, nullptr, peer_key(context->peer())};
     if (tokens_.review) {
       review_agent(call, bearer_token(*context));
     } else {
@@ -100,6 +104,7 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     identity_api::CertifyResponse* response;
     std::chrono::steady_clock::time_point deadline;
     std::shared_ptr<const Proof> proof;  // null: the request has a node's token
+    std::string peer;                    // its peer_key()
   };
 
   void refuse(const Waiting& call, Refused why) {
@@ -107,35 +112,64 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     call.reactor->Finish(grpc::Status(code_of(refused.reason), refused.why));
   }
 
-  // An agent's token is asked about first: it mostly is known already, and what comes without one ends here.
+  using Then = std::function<void(const Review&)>;
+
+  ReviewFailure over_budget() {
+    counters_.reviews_over_budget += 1;
+    return {ReviewResult::unavailable, "too many tokens of this peer, or of strangers, are being reviewed"};
+  }
+
+  // Of the token that shows who asks: an agent's mostly is known already. Requests with the same one, as of
+  // an agent that begins, wait for one review; until it is known as an agent's, a stranger has sent it.
+  void review_asker(const Waiting& call, const std::string& token, Then then) {
+    std::unique_lock lock(askers_mutex_);
+    if (const auto known = agents_.find(token, std::chrono::steady_clock::now())) {
+      lock.unlock();
+      return then(*known);
+    }
+    const auto [found, first] = under_review_.try_emplace(token);
+    if (found->second.size() >= most_waiting) {
+      lock.unlock();
+      return then(over_budget());
+    }
+    found->second.push_back(std::move(then));
+    lock.unlock();
+    if (!first) return;
+    auto share = budget_->take(call.peer, true);
+    if (share == nullptr) return end_review(token, over_budget());
+    tokens_.review(token, [this, token, share](const Review& review) { end_review(token, review); });
+  }
+
+  void end_review(const std::string& token, const Review& review) {
+    std::unique_lock lock(askers_mutex_);
+    const auto* owner = std::get_if<TokenOwner>(&review);
+    if (owner != nullptr && is_agent(*owner, tokens_.names)) {
+      agents_.keep(token, *owner, std::chrono::steady_clock::now());
+    }
+    const auto ended = under_review_.extract(token);
+    lock.unlock();
+    for (const Then& then : ended.mapped()) then(review);
+  }
+
+  // An agent's token is asked about first: what comes without one ends here.
   void review_agent(const Waiting& call, const std::optional<std::string>& token) {
     if (!token) return review_alone(call);
-    if (auto known = agents_.find(*token, std::chrono::steady_clock::now())) return review_pod(call, known);
-    tokens_.review(*token, [this, call, token = *token](Review review) {
+    review_asker(call, *token, [this, call](const Review& review) {
       if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
         return refuse(call, refused_by(*failure, "the agent's token"));
       }
-      const TokenOwner& owner = std::get<TokenOwner>(review);
-      agents_.keep(token, owner, std::chrono::steady_clock::now());
-      review_pod(call, owner);
+      review_pod(call, std::get<TokenOwner>(review));
     });
   }
 
   // One token: an agent's own, for the pods of its node, or a pod's own, where that is allowed.
   void review_alone(const Waiting& call) {
-    const std::string& token = call.request->token();
-    if (auto known = agents_.find(token, std::chrono::steady_clock::now())) {
-      return begin_with(call, {std::move(*known), std::nullopt, true});
-    }
-    tokens_.review(token, [this, call](Review review) {
+    review_asker(call, call.request->token(), [this, call](const Review& review) {
       if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
         return refuse(call, refused_by(*failure, "the token"));
       }
       const TokenOwner& owner = std::get<TokenOwner>(review);
-      if (is_agent(owner, tokens_.names)) {
-        agents_.keep(call.request->token(), owner, std::chrono::steady_clock::now());
-        return begin_with(call, {owner, std::nullopt, true});
-      }
+      if (is_agent(owner, tokens_.names)) return begin_with(call, {owner, std::nullopt, true});
       if (tokens_.accept_pod_tokens) return begin_with(call, {owner, std::nullopt, false});
       refuse(call, {Refusal::token,
                     "the token is no agent's, there is none in the metadata 'authorization', and "
@@ -149,8 +183,11 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
     begin(proven);
   }
 
-  void review_pod(const Waiting& call, const std::optional<TokenOwner>& agent) {
-    tokens_.review(call.request->token(), [this, call, agent](Review review) {
+  // Beside an agent's token. What proves to be none's is a stranger's still.
+  void review_pod(const Waiting& call, const TokenOwner& agent) {
+    const auto share = budget_->take(call.peer, !is_agent(agent, tokens_.names));
+    if (share == nullptr) return refuse(call, refused_by(over_budget(), "the pod's token"));
+    tokens_.review(call.request->token(), [this, call, agent, share](Review review) {
       if (const auto* failure = std::get_if<ReviewFailure>(&review)) {
         return refuse(call, refused_by(*failure, "the pod's token"));
       }
@@ -190,6 +227,9 @@ class IdentityService final : public identity_api::Identity::CallbackService, pu
   RpcCounters& counters_;
   const ReviewedTokens tokens_;
   AgentReviews agents_;
+  const std::shared_ptr<ReviewBudget> budget_ = std::make_shared<ReviewBudget>();
+  std::mutex askers_mutex_;
+  std::map<std::string, std::vector<Then>> under_review_;  // by token, bounded by the budget
   std::mutex mutex_;
   std::list<Waiting> waiting_;
   bool ended_ = false;
