@@ -31,7 +31,7 @@ std::string first_line(const std::string& path) {
 }
 
 void put_line(json::object& out, const char* name, const std::string& path) {
-  if (auto line = first_line(path); !line.empty()) out[name] = std::move(line);
+  if (const auto line = first_line(path); !line.empty()) out[name] = line;
 }
 
 json::object cgroup_facts() {

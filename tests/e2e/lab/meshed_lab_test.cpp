@@ -91,6 +91,8 @@ TEST_F(ViewedLab, IsShownInEveryFormat) {
     EXPECT_TRUE(heddle_json(view).is_object());
     view.insert(view.end(), {"-o", "yaml"});
     EXPECT_THAT(heddle_ok(view), testing::ContainsRegex("(^|\n)[a-z_]+:")) << view[0];
+    view.back() = "jsonpath=it is {.nothing}";
+    EXPECT_EQ(heddle_ok(view), "it is \n") << view[0];
     for (const char* format : {"wide", "table"}) {
       view.back() = format;
       EXPECT_THAT(heddle_ok(view), testing::Not(testing::IsEmpty())) << view[0];
