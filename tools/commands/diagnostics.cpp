@@ -30,6 +30,8 @@ void add_bundle(CLI::App& app, Chosen& chosen, Flags& flags) {
       ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED))
       ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{366} * 86400).description(""))
       ->default_str("24h");
+  bundle->add_flag("--redact-names", flags.bundle.redact_names,
+                   "Other names for pods, namespaces, services, nodes, images and values of labels");
   bundle->footer(
       "Examples:\n  heddle diagnostics bundle\n  heddle diagnostics bundle --context prod --since 2h -n shop "
       "-o "

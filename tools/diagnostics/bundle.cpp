@@ -76,6 +76,18 @@ void Bundle::missing(const std::string& what, const std::string& why) {
   missing_.push_back(json::object{{"what", what}, {"why", scrub_text(why)}});
 }
 
+void Bundle::rename() {
+  for (auto& file : files_) file = {names_.apply(file.path), names_.apply(file.text)};
+  for (auto* list : {&listed_, &missing_}) {
+    for (auto& entry : *list) {
+      for (auto& [key, value] : entry.get_object()) {
+        if (value.is_string()) value = json::string(names_.apply(value.get_string()));
+      }
+    }
+  }
+  about_["renamed"] = true;
+}
+
 json::object Bundle::manifest(std::time_t at) const {
   json::object out{{"format", 1}, {"madeAt", time_text(at)}, {"complete", complete()}};
   for (const auto& [key, value] : about_) out[key] = value;

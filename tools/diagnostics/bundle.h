@@ -9,6 +9,7 @@
 
 #include "base/result.h"
 #include "tools/diagnostics/archive.h"
+#include "tools/diagnostics/names.h"
 
 namespace heddle::tools {
 
@@ -34,6 +35,12 @@ class Bundle {
   // A word for the manifest: {"since": "24h"}.
   void say(const std::string& key, boost::json::value value) { about_[key] = std::move(value); }
 
+  // What rename() replaces: whoever adds a file adds the names in it.
+  Names& names() { return names_; }
+  // Replaces all of them in everything that was added. Once, at the end.
+  void rename();
+
+  const std::vector<ArchivedFile>& files() const { return files_; }
   // Whatever was asked for is in it.
   bool complete() const { return missing_.empty(); }
   std::size_t missing_count() const { return missing_.size(); }
@@ -52,6 +59,7 @@ class Bundle {
   boost::json::array listed_;  // of the manifest: a file each
   boost::json::array missing_;
   boost::json::object about_;
+  Names names_;
 };
 
 // "2026-11-28T09:00:00Z".

@@ -94,7 +94,11 @@ std::vector<json::object> Collector::list(const std::string& path, const std::st
 void Collector::put_list(const std::string& file, const std::string& path,
                          const std::vector<json::object>& objects, const Reduce& reduce) {
   json::array items;
-  for (const auto& object : objects) items.push_back(reduce(object));
+  for (const auto& object : objects) {
+    items.push_back(reduce(object));
+    const auto event_of = text_at(object, {"involvedObject", "name"});
+    event_of.empty() ? out_.names().add_object(object) : out_.names().add("object", event_of);
+  }
   out_.add_json(file, json::object{{"items", std::move(items)}}, "GET " + path);
 }
 

@@ -37,7 +37,7 @@ int write_diagnostics(const DiagnosticsFlags& flags) {
   bundle.say("since", boost::json::string(time_text(at - flags.since.count())));
   boost::json::array namespaces;
   for (const auto& ns : flags.namespaces) namespaces.emplace_back(ns);
-  if (!namespaces.empty()) bundle.say("namespaces", std::move(namespaces));
+  if (!namespaces.empty() && !flags.redact_names) bundle.say("namespaces", std::move(namespaces));
   collect_views(bundle, flags);
   auto nodes = nodes_in(flags.scope);
   if (!nodes) {
@@ -46,6 +46,7 @@ int write_diagnostics(const DiagnosticsFlags& flags) {
   }
   collect_nodes(bundle, flags, *nodes);
   if (cluster) collect_cluster(bundle, flags, *nodes);
+  if (flags.redact_names) bundle.rename();
   const auto archive = bundle.archive(name, at);
   if (!archive) return report(archive.error());
   if (auto written = write_file_atomically(file, *archive, 0600); !written) return report(written.error());

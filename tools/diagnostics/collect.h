@@ -16,6 +16,7 @@ struct DiagnosticsFlags {
   std::vector<std::string> namespaces;                 // of applications; empty: those with meshed pods
   std::chrono::seconds since{std::chrono::hours(24)};  // of logs and Events
   std::string file;                                    // empty: named by the time, in the current folder
+  bool redact_names = false;                           // of pods, namespaces, nodes, ..: others instead
   std::string version;                                 // of this command
 };
 

@@ -126,6 +126,8 @@ void collect_nodes(Bundle& out, const DiagnosticsFlags& flags, const std::vector
       continue;
     }
     const auto folder = "nodes/" + name + "/";
+    out.names().add("node", name);
+    if (const auto state = node.agent_state()) out.names().add_state(*state);
     collect_pages(out, node, folder);
     collect_facts(out, node, folder);
   }

@@ -12,6 +12,7 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 using CollectedLab = LabTest;
 
@@ -55,6 +56,14 @@ spec: {containers: [{name: c, command: [sleep, infinity]}]}
   ::unlink((folder_ + "/objects.yaml").c_str());
   grep.argv = {"grep", "-r", "SEEDED", folder_};
   EXPECT_EQ(run(grep)->out, "");
+  SpawnSpec names;
+  heddle_ok({"diagnostics", "bundle", "--lab", name_, "--redact-names", "-o", folder_ + "/renamed.tar.gz"});
+  names.argv = {"sh", "-c",
+                "tar -tzf renamed.tar.gz; tar -xzOf renamed.tar.gz | grep -w -e client -e shop | "
+                "grep -v -e '\"client\":'"};
+  names.working_directory = folder_;
+  EXPECT_THAT(run(names)->out,
+              AllOf(HasSubstr("nodes/node-"), Not(HasSubstr("client")), Not(HasSubstr("shop"))));
   struct stat found{};
   ASSERT_EQ(::stat(file.c_str(), &found), 0);
   EXPECT_EQ(found.st_mode & 0777U, 0600U);
