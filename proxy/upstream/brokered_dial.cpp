@@ -12,10 +12,6 @@
 namespace heddle::proxy {
 namespace {
 
-// While the agent is away, dials beyond the reserve wait for the next agent: an upgrade or a crash of it must
-// not fail connections. The connect time-out begins when there is a socket to connect.
-constexpr std::chrono::milliseconds socket_patience{10'000};
-
 // Tells the kernel's hooks which client the app shall see on this connection (bpf/shared/abi.h); none: forget
 // that of the socket's last connection.
 void show_client(int socket, const std::optional<SocketAddress>& client) {

@@ -22,6 +22,11 @@ struct DialRequest {
   std::chrono::milliseconds timeout{1000};
 };
 
+// While the agent is away, dials beyond the reserve wait for the next agent: an upgrade or a crash of it must
+// not fail connections. Where a DaemonSet's pod is not replaced before the old one is gone without a trace,
+// kubelet alone takes some 15 s. The connect time-out begins when there is a socket to connect.
+constexpr std::chrono::milliseconds socket_patience{60'000};
+
 // Opens TCP connections with sockets of the agent's broker. One per worker.
 class Dialer {
  public:
@@ -33,7 +38,8 @@ class Dialer {
   };
   virtual ~Dialer() = default;
   // Exactly one later call of `done` on this worker, never from inside dial(). Errors carry errno
-  // (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH) or Errc::unavailable when no socket came within the time-out.
+  // (ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH) or Errc::unavailable when no socket came within
+  // `socket_patience`.
   [[nodiscard]] virtual std::unique_ptr<Pending> dial(DialRequest request, Done done) = 0;
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "proxy/inbound/transport_header.h"
+#include "proxy/upstream/dial.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -30,10 +31,11 @@ class MeshBucket::Tunnel final : public MeshPool::Pending, public http::TurnItem
         bucket_(&bucket),
         client_(client),
         done_(std::move(done)),
-        // The connection itself has its own time-outs; this one bounds the wait behind others.
+        // The connection itself has its own time-outs; this one bounds the wait behind others, longer than
+        // a dial may wait for a socket.
         timer_(bucket.worker_.loop,
                [this] { tell(make_error(Errc::timeout, "no mesh connection in time")); }) {
-    timer_.arm(timeout + bucket.worker_.settings.handshake_timeout);
+    timer_.arm(socket_patience + timeout + bucket.worker_.settings.handshake_timeout);
     // In the list from the start: a bucket that somebody waits for is not swept away.
     wait();
     bucket.engine_.schedule(*this);
