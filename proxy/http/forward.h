@@ -42,6 +42,8 @@ class Forward : public Buried, public Peer, protected ClientWaiter {
   Engine& engine_;
   RequestHead head_;
   Engine& engine() { return engine_; }
+  // All that came of the request is still here and can be sent to another upstream.
+  bool holds_content() const { return replay_complete_; }
   std::size_t bytes_in_ = 0, bytes_out_ = 0;
   bool over_ = false;
 

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "proxy/outbound/join.h"
+#include "proxy/outbound/unready.h"
 #include "proxy/pipeline/tcp_labels.h"
 #include "proxy/upstream/http_series.h"
 #include "proxy/worker.h"
@@ -84,6 +85,10 @@ void OutboundRequest::wait_for_endpoint() {
     return refuse(404, "discovery knows no such destination");
   if (std::chrono::steady_clock::now() - began_ > endpoint_wait)
     return refuse(503, "no endpoint of the service is available");
+  look_again_later();
+}
+
+void OutboundRequest::look_again_later() {
   if (!wait_timer_) {
     wait_timer_ = std::make_unique<Timer>(shared_->worker.loop, [this] {
       if (!over_) route(0);
@@ -164,6 +169,9 @@ void OutboundRequest::client_failed(const Error& error) {
   const bool late = is_timeout(error);
   spdlog::debug("http: endpoint not reachable endpoint={} error=\"{}\"", endpoint_->info.address.to_string(),
                 error.message());
+  const bool unready = !endpoint_->info.identity.empty() && is_unready(error);
+  if (unready && !over_ && holds_content() && std::chrono::steady_clock::now() - began_ < unready_patience)
+    return look_again_later();
   upstream_failed(late ? 504 : 502, late ? "connect timeout" : "the endpoint cannot be reached");
 }
 

@@ -48,6 +48,7 @@ class OutboundRequest final : public http::Forward, public http::H1ClientOwner {
 
   EndpointRef pick();
   void wait_for_endpoint();
+  void look_again_later();
   void send();
   void join(PodRef local);
   void open_tunnel();

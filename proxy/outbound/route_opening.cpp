@@ -4,6 +4,7 @@
 #include "proxy/inbound/app.h"
 #include "proxy/inbound/joined_stream.h"
 #include "proxy/outbound/join.h"
+#include "proxy/outbound/unready.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -17,6 +18,7 @@ class RouteOpening final : public Opening {
         client_(client),
         destination_(std::move(destination)),
         done_(std::move(done)),
+        began_(worker.loop.now()),
         self_(std::make_shared<RouteOpening*>(this)) {
     try_endpoint();
   }
@@ -36,6 +38,7 @@ class RouteOpening final : public Opening {
   void try_endpoint() {
     EndpointRef next = attempts_ < max_attempts ? pick() : nullptr;
     if (!next) {
+      if (unready_ && worker_.loop.now() - began_ < unready_patience) return look_again_later();
       if (last_error_.message().empty())
         last_error_ = make_error(Errc::unavailable, "the service has no endpoint");
       return finish_later();
@@ -52,6 +55,16 @@ class RouteOpening final : public Opening {
     } else {
       dial_plaintext();
     }
+  }
+
+  // The endpoint, or what is known of it, is about to change.
+  void look_again_later() {
+    if (!look_timer_) look_timer_ = std::make_unique<Timer>(worker_.loop, [this] { try_endpoint(); });
+    attempts_ = 0;
+    unready_ = false;
+    endpoint_ = nullptr;
+    use_ = {};
+    look_timer_->arm(unready_look);
   }
 
   // A pod of this node: its inbound side is here too, the kernel vouches for the client.
@@ -106,6 +119,7 @@ class RouteOpening final : public Opening {
 
   void failed(const Error& error) {
     last_error_ = error;
+    unready_ = unready_ || (!endpoint_->info.identity.empty() && is_unready(error));
     // From inside the failed attempt's call: the next one begins when that returned.
     worker_.loop.defer([self = self_] {
       if (*self != nullptr) (*self)->try_endpoint();
@@ -128,6 +142,9 @@ class RouteOpening final : public Opening {
   EndpointRef endpoint_;
   EndpointUse use_;
   int attempts_ = 0;
+  bool unready_ = false;  // an attempt failed because the endpoint is not (or no longer) in the mesh
+  const std::chrono::steady_clock::time_point began_;
+  std::unique_ptr<Timer> look_timer_;
   Error last_error_;
   std::unique_ptr<Opening> attempt_;
   std::unique_ptr<MeshPool::Pending> tunnel_;

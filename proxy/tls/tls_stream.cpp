@@ -188,10 +188,13 @@ TlsStream::~TlsStream() {
 IoStatus TlsStream::handshake() {
   if (error_ != 0) return IoStatus::error;
   ERR_clear_error();
+  const OSSL_HANDSHAKE_STATE before = SSL_get_state(ssl_);  // a failure is a state of its own
   const int done = SSL_do_handshake(ssl_);
   const int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_, done);
   if (why != SSL_ERROR_NONE && why != SSL_ERROR_WANT_READ) {
     verify_result_ = SSL_get_verify_result(ssl_);
+    const bool alerted = ERR_GET_REASON(ERR_peek_error()) > SSL_AD_REASON_OFFSET;
+    unanswered_ = parameters_->role == Role::client && before == TLS_ST_CW_CLNT_HELLO && !alerted;
     fail(classify(why));
     flush();  // the alert that tells the peer
     return IoStatus::error;
@@ -213,6 +216,10 @@ Error TlsStream::failure() const {
   if (verify_result_ != X509_V_OK) {
     return make_error(Errc::permission_denied, std::string("the peer's certificate does not verify: ") +
                                                    X509_verify_cert_error_string(verify_result_));
+  }
+  if (unanswered_) {
+    return make_error(Errc::unavailable, "TLS handshake: the peer is not in the mesh" +
+                                             (failure_.empty() ? std::string() : ": " + failure_));
   }
   if (!failure_.empty()) return make_error(Errc::protocol, "TLS handshake: " + failure_);
   return make_errno(error_, "TLS handshake: the connection ended");

@@ -92,6 +92,7 @@ class TlsStream final : public Stream, private StreamEvents {
   long verify_result_ = 0;
   int error_ = 0;  // errno of a broken connection, for reads and writes alike
   int inner_error_ = 0;
+  bool unanswered_ = false;     // a client's handshake that ended before anything of TLS came back
   bool inner_drained_ = false;  // the inner stream said would_block: no need to ask before it rings
   bool inner_ended_ = false;    // FIN seen
   bool read_ended_ = false;     // close_notify seen

@@ -360,6 +360,61 @@ TEST_F(LinkerdServer, MayFailInItsHandshakeWhileAnotherEndpointServes) {
   }
 }
 
+// Discovery told of it before its node enrolled it.
+TEST_F(LinkerdServer, IsWaitedForWhileItIsNotInTheMeshYet) {
+  for (const bool bytes : {true, false}) {
+    discover(ProtocolHint::none, false, bytes);
+    Peer app = asks(bytes ? "\x01hi" : get);
+    for (int i = 0; i < 6; ++i) {
+      auto unmeshed = app_port_.accept();
+      ASSERT_TRUE(unmeshed) << "nobody dials";
+      EXPECT_TRUE(unmeshed->has_bytes());
+      if (i % 2 == 0) {
+        EXPECT_TRUE(unmeshed->write("HTTP/1.1 400 Bad Request\r\n\r\n"));
+        unmeshed->finish();
+      } else {
+        unmeshed->reset();
+      }
+    }
+    Peer peer = secured(app_port_);
+    if (bytes) {
+      EXPECT_EQ(peer.read(3), "\x01hi");
+    } else {
+      EXPECT_TRUE(peer.read_until("\r\n\r\n").starts_with("GET /x"));
+      EXPECT_TRUE(peer.write(ok));
+      EXPECT_TRUE(app.read_until("hi").starts_with("HTTP/1.1 200"));
+    }
+  }
+}
+
+// It was released before discovery told.
+TEST_F(LinkerdServer, IsReachedInPlaintextOnceDiscoveryTellsThatItLeftTheMesh) {
+  for (const bool bytes : {true, false}) {
+    discover(ProtocolHint::none, false, bytes);
+    Peer app = asks(bytes ? "\x01hi" : get);
+    auto unmeshed = app_port_.accept();
+    ASSERT_TRUE(unmeshed) << "nobody dials";
+    EXPECT_TRUE(unmeshed->has_bytes());
+    lab_.run([&] {
+      EndpointInfo released = endpoint(ProtocolHint::none, false);
+      released.identity = released.server_name = {};
+      lab_.rig().directory->known[vip]->balancer.update({released});
+    });
+    unmeshed->reset();
+    std::string got;
+    while (!got.ends_with("hi") && !got.ends_with("\r\n\r\n")) {
+      auto plain = app_port_.accept();
+      ASSERT_TRUE(plain) << "nobody dials";
+      got = bytes ? plain->read(3) : plain->read_until("\r\n\r\n");
+      if (!bytes && got.ends_with("\r\n\r\n")) {
+        EXPECT_TRUE(plain->write(ok));
+        EXPECT_TRUE(app.read_until("hi").starts_with("HTTP/1.1 200"));
+      }
+    }
+    EXPECT_TRUE(bytes ? got == "\x01hi" : got.starts_with("GET /x")) << got;
+  }
+}
+
 TEST_F(LinkerdServer, MayResetBeforeTheHeaderWithoutKeepingTheClientWaiting) {
   lab_.run([&] { lab_.worker().tls = std::make_unique<BrokenTls>(lab_.worker().loop); });
   discover(ProtocolHint::opaque, true, true);
