@@ -24,6 +24,8 @@ namespace {
 
 constexpr std::chrono::milliseconds patience_for_held{1000};
 constexpr std::chrono::milliseconds patience_for_releases{20'000};  // kubelet kills after 30 s
+constexpr std::chrono::milliseconds patience_for_proxy{25'000};
+constexpr std::chrono::milliseconds look_for_proxy{100};
 
 Result<std::uint32_t> random_mark() {
   std::uint32_t mark = 0;
@@ -182,9 +184,9 @@ Result<> Agent::open_enrolment() {
   NodeFacts node{options_.node_name, options_.trust_domain, options_.control_namespace,
                  options_.inject_unknown_pods, options_.excluded_namespaces};
   parts_->policy = std::make_unique<PolicyFile>(parts_->folder + "/cni-policy.json", node);
-  parts_->enrolment =
-      std::make_unique<Enrolment>(Enrolment::Parts{parts_->loop, parts_->interception, *parts_->store,
-                                                   *parts_->directory, node, parts_->folder + "/netns"});
+  parts_->enrolment = std::make_unique<Enrolment>(
+      Enrolment::Parts{parts_->loop, parts_->interception, *parts_->store, *parts_->directory, node,
+                       parts_->folder + "/netns", std::chrono::seconds(options_.release_settle_seconds)});
   if (parts_->api) {
     parts_->events = std::make_unique<EventRecorder>(parts_->loop, *parts_->api, options_.node_name);
     parts_->enrolment->set_witness(
@@ -336,15 +338,35 @@ void Agent::leave(int signal) {
 void Agent::depart(const Departure& departure) {
   announce(departure);
   if (!departure.uninstalled) {
-    spdlog::info("stopping reason=\"{}\" note=\"redirections, listeners' escrow and state stay in place\"",
-                 departure.reason);
-    parts_->loop.stop();
-    return;
+    if (parts_->handing_over) return parts_->loop.stop();  // a second signal
+    return hand_over(departure);
   }
   spdlog::info("leaving this node reason=\"{}\" note=\"every pod is released\"", departure.reason);
   parts_->uninstalling = true;
   parts_->leaving_deadline = parts_->loop.after(patience_for_releases, [this] { parts_->loop.stop(); });
   parts_->enrolment->release_all([this] { parts_->loop.stop(); });
+}
+
+// Agent and proxy may be replaced at the same time: the listeners must not be without both.
+void Agent::hand_over(const Departure& departure) {
+  // Elsewhere nobody promises that one will come.
+  const bool expected = parts_->daemonset != nullptr;
+  const bool needed = expected && parts_->enrolment->listeners_held() > 0 && !parts_->links->has_active();
+  if (!needed) {
+    spdlog::info("stopping reason=\"{}\" note=\"redirections, listeners' escrow and state stay in place\"",
+                 departure.reason);
+    parts_->loop.stop();
+    return;
+  }
+  spdlog::warn(
+      "staying until a proxy has the pods' listeners reason=\"{}\" longest_ms={} next=\"see that "
+      "heddle-proxy "
+      "runs\"",
+      departure.reason, patience_for_proxy.count());
+  parts_->leaving_deadline = parts_->loop.after(patience_for_proxy, [this] { parts_->loop.stop(); });
+  parts_->handing_over = parts_->loop.every(look_for_proxy, [this] {
+    if (parts_->links->has_active()) parts_->loop.stop();
+  });
 }
 
 // To the installer beside us, which leaves the runtime's chain or stays in it.

@@ -39,6 +39,7 @@ class Agent {
   void find_daemonset();
   void leave(int signal);
   void depart(const Departure& departure);
+  void hand_over(const Departure& departure);
   void announce(const Departure& departure);
   Result<> remove_traces();
 

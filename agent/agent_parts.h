@@ -52,6 +52,7 @@ struct Agent::Parts {
   bool leaving = false;       // told to end
   bool uninstalling = false;  // and nobody comes after
   std::unique_ptr<Loop::Handle> leaving_deadline;
+  std::unique_ptr<Loop::Handle> handing_over;  // told to end while no proxy is there
   std::unique_ptr<Loop::Handle> node_ips_timer;
   std::unique_ptr<Loop::Handle> signals;
   std::unique_ptr<Loop::Handle> held_deadline;

@@ -44,6 +44,7 @@ class Enrolment final : private Reconciler::Effects {
     PodDirectory& directory;
     NodeFacts node;
     std::string pins;  // folder of own netns bind mounts, RUN/agent/netns
+    std::chrono::milliseconds release_settle{0};
   };
   struct Totals {
     std::uint64_t enrolled = 0;
@@ -99,6 +100,7 @@ class Enrolment final : private Reconciler::Effects {
     std::chrono::steady_clock::time_point gone_from_source{};
     Backoff backoff{{std::chrono::milliseconds(500), std::chrono::milliseconds(30'000), 0.1}};
     std::chrono::steady_clock::time_point retry_at{};
+    std::chrono::steady_clock::time_point released{};  // while it runs; when
     std::optional<std::uint32_t> rules_stamp;  // Redirect::stamp() when the rules were last found right
   };
   struct WaitingForSource;
@@ -146,6 +148,8 @@ class Enrolment final : private Reconciler::Effects {
   void perform(const std::string& id, Step step, const Goal& goal, Reconciler::Done done) override;
   Result<> perform_now(Sandbox& sandbox, Step step);
   void offer(Sandbox& sandbox, Reconciler::Done done);
+  void settle(std::string id, Goal goal, std::chrono::steady_clock::time_point since, Reconciler::Done done);
+  void withdraw(const Sandbox& sandbox, const Goal& goal);
 
   void take_over(Sandbox saved);
   bool is_alive(Sandbox& sandbox);
@@ -175,6 +179,7 @@ class Enrolment final : private Reconciler::Effects {
   PodDirectory& directory_;
   NodeFacts node_;
   std::string pins_;
+  const std::chrono::milliseconds release_settle_;
   ProxyLinks* links_ = nullptr;
   Witness witness_;
   Registry registry_;
@@ -186,6 +191,7 @@ class Enrolment final : private Reconciler::Effects {
   std::size_t adopting_ = 0;
   std::vector<std::function<void()>> adopted_waiters_;
   std::unordered_map<std::string, Upkeep> upkeep_;
+  std::map<std::string, std::unique_ptr<Loop::Handle>> settling_;
   std::vector<std::unique_ptr<WaitingForSource>> waiting_;
   std::uint64_t next_ticket_ = 1;
   bool searching_ = false;           // for pods without a sandbox

@@ -19,6 +19,7 @@ Enrolment::Enrolment(Parts parts)
       directory_(parts.directory),
       node_(std::move(parts.node)),
       pins_(std::move(parts.pins)),
+      release_settle_(parts.release_settle),
       registry_(HEDDLE_MAX_PODS),
       reconciler_(*this) {
   retry_timer_ = loop_.every(retry_tick, [this] { retry_failed(); });
@@ -111,7 +112,7 @@ void Enrolment::doubt(const std::string& id) {
        !check_listener(held->inbound.get(), sandbox.inbound_port))) {
     // A proxy shares the socket and can end it for everybody (shutdown(2)). Nobody is to be given it any
     // more.
-    links_->withdraw(sandbox.pod_id, sandbox.facts.netns_cookie);
+    links_->withdraw(sandbox.pod_id, sandbox.facts.netns_cookie, ProxyLinks::Withdrawal::gone);
     progress.listening = progress.offered = false;
   }
   reconciler_.assume(id, progress);
@@ -157,6 +158,9 @@ void Enrolment::after_converge(const std::string& id, const Result<>& result) {
                    id, sandbox->pod_id);
     }
     escrow_.close(id);
+    // A proxy may still have connections of it from before it was released.
+    if (sandbox->pod_id != 0)
+      links_->withdraw(sandbox->pod_id, sandbox->facts.netns_cookie, ProxyLinks::Withdrawal::gone);
     if (sandbox->pinned) unpin_netns(pin_path(*sandbox));
     upkeep_.erase(id);
     registry_.erase(id);

@@ -7,6 +7,11 @@
 #include "base/io/netns.h"
 
 namespace heddle::agent {
+namespace {
+
+constexpr std::chrono::milliseconds settle_look{100};
+
+}  // namespace
 
 void Enrolment::perform(const std::string& id, Step step, const Goal& goal, Reconciler::Done done) {
   Sandbox* sandbox = registry_.find(id);
@@ -29,6 +34,13 @@ void Enrolment::perform(const std::string& id, Step step, const Goal& goal, Reco
     case Step::offer:
       offer(*sandbox, std::move(done));
       return;
+    case Step::settle:
+      settle(id, goal, std::chrono::steady_clock::now(), std::move(done));
+      return;
+    case Step::withdraw:
+      withdraw(*sandbox, goal);
+      done({});
+      return;
     default:
       done(perform_now(*sandbox, step));
       return;
@@ -44,6 +56,33 @@ void Enrolment::offer(Sandbox& sandbox, Reconciler::Done done) {
   node::Pod pod;
   describe_pod(sandbox, node_, pod);
   links_->offer(pod, held->outbound.get(), held->inbound.get(), [done = std::move(done)] { done({}); });
+}
+
+// Until peers were told, and a proxy is there that takes what waits in the listeners; at once when the pod is
+// wanted otherwise meanwhile.
+void Enrolment::settle(std::string id, Goal goal, std::chrono::steady_clock::time_point since,
+                       Reconciler::Done done) {
+  const auto waited = std::chrono::steady_clock::now() - since;
+  const Sandbox* sandbox = registry_.find(id);
+  const bool moot = sandbox == nullptr || !(reconciler_.goal(id) == goal);
+  const bool taken = sandbox != nullptr && links_->acknowledged(sandbox->pod_id);
+  if (moot || (waited >= release_settle_ && (taken || waited >= 5 * release_settle_))) {
+    settling_.erase(id);
+    done({});
+    return;
+  }
+  auto& timer = settling_[id];
+  timer = loop_.after(settle_look, [this, id = std::move(id), goal, since, done = std::move(done)] {
+    settle(id, goal, since, done);
+  });
+}
+
+// A pod that lives on keeps the connections that it has.
+void Enrolment::withdraw(const Sandbox& sandbox, const Goal& goal) {
+  const bool lives_on = goal.kind == Goal::Kind::known;
+  if (lives_on) upkeep_[sandbox.facts.container_id].released = std::chrono::steady_clock::now();
+  links_->withdraw(sandbox.pod_id, sandbox.facts.netns_cookie,
+                   lives_on ? ProxyLinks::Withdrawal::released : ProxyLinks::Withdrawal::gone);
 }
 
 Result<> Enrolment::perform_now(Sandbox& sandbox, Step step) {
@@ -86,15 +125,14 @@ Result<> Enrolment::perform_now(Sandbox& sandbox, Step step) {
       if (!redirect) return redirect.error();
       return (*redirect)->remove(*netns);
     }
-    case Step::withdraw:
-      links_->withdraw(sandbox.pod_id, sandbox.facts.netns_cookie);
-      return {};
     case Step::close:
       escrow_.close(id);
       return {};
     case Step::record:
     case Step::forget:
     case Step::offer:
+    case Step::settle:
+    case Step::withdraw:
       break;
   }
   return make_error(Errc::internal, "unreachable step");
@@ -125,11 +163,22 @@ Result<int> Enrolment::netns_of(Sandbox& sandbox) {
 }
 
 Result<std::vector<Fd>> Enrolment::make_sockets(std::uint32_t pod_id, bool ipv6, std::uint32_t count) {
-  const Sandbox* sandbox = registry_.find_pod(pod_id);
-  if (sandbox == nullptr) return make_error(Errc::not_found, "no pod has the id " + std::to_string(pod_id));
+  const Sandbox* found = registry_.find_pod(pod_id);
+  if (found == nullptr) return make_error(Errc::not_found, "no pod has the id " + std::to_string(pod_id));
+  Sandbox* sandbox = registry_.find(found->facts.container_id);
+  // Released, and nothing redirects it: the connections that it has left need no tag.
+  const auto since_release = std::chrono::steady_clock::now() - upkeep_[sandbox->facts.container_id].released;
+  if (!sandbox->spec.meshed && !reconciler_.progress(sandbox->facts.container_id).listening &&
+      since_release < links_->drain_grace()) {
+    const auto netns = netns_of(*sandbox);
+    if (!netns) return netns.error();
+    auto made = make_mesh_sockets(*netns, ipv6, count, [](int) { return Result<>(); });
+    escrow_.close(sandbox->facts.container_id);
+    return made;
+  }
   const HeldSockets* held = escrow_.find(sandbox->facts.container_id);
-  if (held == nullptr || !held->netns || !sandbox->spec.meshed) {
-    return make_error(Errc::not_found, "the pod is not meshed (any more)");
+  if (held == nullptr || !held->netns) {
+    return make_error(Errc::not_found, "the pod is not meshed");
   }
   if (sandbox->mode == Mode::iptables) {
     return make_mesh_sockets(held->netns.get(), ipv6, count,

@@ -86,7 +86,9 @@ std::optional<Options> parse_options(int argc, char** argv, int& exit_code) {
   flag(app, "http-address", options.http_address, "IP:PORT of /live, /ready and /metrics; empty: none");
   flag(app, "proxy-uid", options.proxy_uid, "the only uid besides 0 that may connect as a proxy");
   flag(app, "drain-grace", options.drain_grace_seconds,
-       "seconds an older proxy gets to finish its connections");
+       "seconds an older proxy, and a pod that is released, get to finish their connections");
+  flag(app, "release-settle", options.release_settle_seconds,
+       "seconds for which a pod that is released still answers peers that have not heard of it");
   flag(app, "default-inject", default_inject, "enabled or disabled: for pods that the source does not know");
   app.add_flag("--probe", options.probe, "print as JSON which ways of interception work here, and exit");
   app.add_flag("--uninstall", options.uninstall,

@@ -39,6 +39,7 @@ struct Options {
   std::string http_address = "0.0.0.0:4195";
   std::uint32_t proxy_uid = 65534;
   std::uint32_t drain_grace_seconds = 120;
+  std::uint32_t release_settle_seconds = 2;
   bool inject_unknown_pods = false;
   bool uninstall = false;
   bool probe = false;  // print what this kernel can do, and exit

@@ -23,6 +23,8 @@ std::string_view to_string(Step step) {
       return "install";
     case Step::disenrol:
       return "disenrol";
+    case Step::settle:
+      return "settle";
     case Step::unprepare:
       return "unprepare";
     case Step::uninstall:
@@ -62,6 +64,10 @@ namespace {
 std::vector<Step> plan_down(const Progress& progress, const Goal& goal) {
   std::vector<Step> steps;
   if (progress.enrolled) steps.push_back(Step::disenrol);
+  // A pod that lives on: its peers hear of it from discovery, and until then ask it for mutual TLS.
+  const bool lives_on = goal.kind == Goal::Kind::known;
+  if (lives_on && !progress.settled && (progress.prepared || progress.installed))
+    steps.push_back(Step::settle);
   if (progress.prepared) steps.push_back(Step::unprepare);
   if (progress.installed) steps.push_back(Step::uninstall);
   if (progress.offered) steps.push_back(Step::withdraw);
@@ -119,17 +125,23 @@ Progress after(Progress progress, Step step, const Goal& goal) {
       break;
     case Step::prepare:
       progress.prepared = true;
+      progress.settled = false;
       progress.applied_generation = goal.generation;
       break;
     case Step::enrol:
       progress.enrolled = true;
+      progress.settled = false;
       break;
     case Step::install:
       progress.installed = true;
+      progress.settled = false;
       progress.applied_generation = goal.generation;
       break;
     case Step::disenrol:
       progress.enrolled = false;
+      break;
+    case Step::settle:
+      progress.settled = true;
       break;
     case Step::unprepare:
       progress.prepared = false;

@@ -22,6 +22,7 @@ enum class Step : std::uint8_t {
   enrol,      // eBPF: connects are redirected
   install,    // iptables: nat rules in the netns
   disenrol,   // reverse of enrol
+  settle,     // a moment in which what peers send to the mesh still arrives there: they are being told
   unprepare,  // reverse of prepare
   uninstall,  // reverse of install
   withdraw,   // reverse of offer
@@ -54,6 +55,7 @@ struct Progress {
   bool prepared = false;
   bool enrolled = false;
   bool installed = false;
+  bool settled = false;  // since it was to be released
   std::uint64_t recorded_generation = 0;
   std::uint64_t offered_generation = 0;
   std::uint64_t applied_generation = 0;  // of maps (prepare) or rules (install)

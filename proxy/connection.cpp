@@ -98,6 +98,22 @@ void ConnectionSet::drain_all() {
   impl_->for_each([](Connection& connection) { connection.drain(); });
 }
 
+void ConnectionSet::drain_all(std::uint32_t pod_id) {
+  impl_->for_each([pod_id](Connection& connection) {
+    if (connection.pod->id == pod_id) connection.drain();
+  });
+}
+
+void ConnectionSet::end_idle(std::uint32_t pod_id) {
+  impl_->for_each([pod_id](Connection& connection) {
+    if (connection.pod->id == pod_id) connection.end_idle();
+  });
+}
+
+void ConnectionSet::end_idle() {
+  impl_->for_each([](Connection& connection) { connection.end_idle(); });
+}
+
 void ConnectionSet::abort_all(std::uint32_t pod_id) {
   impl_->for_each([pod_id](Connection& connection) {
     if (connection.pod->id == pod_id) connection.abort();

@@ -23,6 +23,8 @@ class Connection {
   // A newer proxy serves: finish what runs and end at the next clean point (HTTP/1 `connection: close`,
   // GOAWAY).
   virtual void drain() = 0;
+  // Has been draining for long: ends if it waits for a request, else as soon as it would.
+  virtual void end_idle() {}
   // Ends now (pod removed, grace over): resets both sides, then done().
   virtual void abort() = 0;
   // The policy of a pod changed, of this connection's own or of one that it is joined to: what is no longer
@@ -48,6 +50,9 @@ class ConnectionSet {
   // Deletes after the current handler returned (Loop::defer); safe to call from inside the connection.
   void done(Connection& connection);
   void drain_all();
+  void drain_all(std::uint32_t pod_id);
+  void end_idle();
+  void end_idle(std::uint32_t pod_id);
   void abort_all(std::uint32_t pod_id);
   void abort_all();
   // To all connections, for joins belong to the client's pod.

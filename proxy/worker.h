@@ -64,6 +64,8 @@ struct Worker {
   std::unique_ptr<ConnectionSet> connections;
   // Set once a newer proxy serves: finish what runs, tell HTTP clients to go elsewhere.
   bool draining = false;
+  // And since then for long enough that HTTP connections need not wait for a request any more.
+  bool idle_ends = false;
 };
 
 }  // namespace heddle::proxy

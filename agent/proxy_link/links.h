@@ -83,7 +83,12 @@ class ProxyLinks {
   // deadline passed: never an error, because enrolment goes on without a proxy. The listeners stay the
   // caller's and must stay open until withdraw().
   void offer(const node::Pod& pod, int outbound, int inbound, std::function<void()> done);
-  void withdraw(std::uint32_t pod_id, std::uint64_t cookie);
+  enum class Withdrawal : std::uint8_t {
+    gone,      // the pod ended: so do its connections
+    released,  // it lives on without the mesh: its connections may end by themselves for the drain's grace
+  };
+  void withdraw(std::uint32_t pod_id, std::uint64_t cookie, Withdrawal why);
+  std::chrono::seconds drain_grace() const { return std::chrono::seconds(options_.drain_grace_seconds); }
   // Generations continue after what a proxy had from an earlier agent, unless it claims one from far beyond
   // today: they must not run out.
   void raise_generation(std::uint64_t at_least);

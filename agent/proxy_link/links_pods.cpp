@@ -67,12 +67,14 @@ void ProxyLinks::resolve_all_without_proxy() {
   for (const auto pod_id : waiting) resolve(pod_id);
 }
 
-void ProxyLinks::withdraw(std::uint32_t pod_id, std::uint64_t cookie) {
+void ProxyLinks::withdraw(std::uint32_t pod_id, std::uint64_t cookie, Withdrawal why) {
   served_.erase(pod_id);
   resolve(pod_id);
   node::ToProxy message;
   message.mutable_pod_remove()->set_id(pod_id);
   message.mutable_pod_remove()->set_netns_cookie(cookie);
+  if (why == Withdrawal::released)
+    message.mutable_pod_remove()->set_grace_seconds(std::max(options_.drain_grace_seconds, 1u));
   const std::string bytes = message.SerializeAsString();
   for (auto& [id, link] : links_) {
     link->told.erase(pod_id);

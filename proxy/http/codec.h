@@ -25,8 +25,10 @@ class ServerOwner {
 // The server side of one HTTP connection.
 class ServerCodec : public Buried {
  public:
-  // Finish what runs, say that no more is welcome, close.
+  // Finish what runs, say that no more is welcome, close. HTTP/1 can only say so in a response: a connection
+  // that waits for a request stays until it was answered once more, or until end_idle().
   virtual void drain() = 0;
+  virtual void end_idle() {}
   // Ends now; running exchanges are aborted, server_closed() is not called.
   virtual void abort() = 0;
 };

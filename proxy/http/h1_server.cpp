@@ -47,8 +47,14 @@ H1Server::~H1Server() {
   if (stream_) stream_->set_events(nullptr);
 }
 
+// The next response says that it is the last one. Closing without saying so would race with a request that is
+// on its way (RFC 9112 9.6).
 void H1Server::drain() {
   draining_ = true;
+}
+
+void H1Server::end_idle() {
+  idle_ends_ = true;
   // Between requests: the next one may have arrived unread, so what is there is read before anything is
   // closed, and a connection that has not had its first request yet gets to have it.
   if (!in_exchange_ && carry_.empty() && !closed_) {
@@ -57,10 +63,8 @@ void H1Server::drain() {
   }
 }
 
-// The end is announced by FIN only (RFC 9112 9.6): the client sees an idle connection close, which it must
-// expect.
-void H1Server::close_if_drained() {
-  if (!draining_ || !started_ || in_exchange_ || !carry_.empty() || closing_) return;
+void H1Server::close_if_idle_ends() {
+  if (!idle_ends_ || !started_ || in_exchange_ || !carry_.empty() || closing_) return;
   closing_ = true;
   engine_.schedule(*this);
 }
@@ -141,7 +145,7 @@ void H1Server::read() {
     if (limit == 0) return;
     const auto into = engine_.scratch().first(std::min(limit, engine_.scratch().size()));
     const IoResult result = stream_->read(into);
-    if (result.status == IoStatus::would_block) return close_if_drained();
+    if (result.status == IoStatus::would_block) return close_if_idle_ends();
     if (result.status == IoStatus::error) return close_now();
     if (result.status == IoStatus::eof) {
       read_ended_ = true;
@@ -378,7 +382,7 @@ void H1Server::switched(std::unique_ptr<Stream> upstream) {
 void H1Server::finish_exchange() {
   if (!in_exchange_) return;
   in_exchange_ = false;
-  if (!keep_alive_ || draining_ || (read_ended_ && carry_.empty() && !feeding_)) {
+  if (!keep_alive_ || idle_ends_ || (read_ended_ && carry_.empty() && !feeding_)) {
     closing_ = true;
   } else {
     // Pipelined requests, and readiness that was not used because of them.

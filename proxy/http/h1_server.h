@@ -26,6 +26,7 @@ class H1Server final : public ServerCodec,
            ByteBudget budget);
   ~H1Server() override;
   void drain() override;
+  void end_idle() override;
   void abort() override;
 
  private:
@@ -46,7 +47,7 @@ class H1Server final : public ServerCodec,
   void consumed(std::size_t bytes) override;
 
   void read();
-  void close_if_drained();
+  void close_if_idle_ends();
   std::size_t read_limit() const;
   void feed(std::string_view input);
   // Each uses a prefix of `input` and returns its size; 0: wait for more.
@@ -88,7 +89,8 @@ class H1Server final : public ServerCodec,
   bool keep_alive_ = true;
   bool expects_continue_ = false;
   bool draining_ = false;
-  bool started_ = false;  // a request has come on this connection
+  bool idle_ends_ = false;  // drained for long: waiting for a request is over
+  bool started_ = false;    // a request has come on this connection
   bool want_read_ = false;
   bool read_ended_ = false;
   bool closing_ = false;    // close when the output is written

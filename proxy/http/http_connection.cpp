@@ -13,19 +13,28 @@ HttpConnection::~HttpConnection() {
 void HttpConnection::begin_h1(std::unique_ptr<Stream> stream) {
   codec_ = http::make_h1_server(worker_.http_pool->engine(), std::move(stream), *this, *this,
                                 worker_.budget(*pod));
-  if (worker_.draining) codec_->drain();
+  tell_of_drain();
 }
 
 void HttpConnection::begin_h2(std::unique_ptr<Stream> stream, const http::H2Settings& settings,
                               http::TunnelHandler* tunnels) {
   codec_ = http::make_h2_server(worker_.http_pool->engine(), std::move(stream), *this, *this, settings,
                                 tunnels, worker_.budget(*pod));
-  // It was still being detected when the drain began.
-  if (worker_.draining) codec_->drain();
+  tell_of_drain();
+}
+
+// It was still being detected when the drain began.
+void HttpConnection::tell_of_drain() {
+  if (worker_.draining || pod->load->leaving) codec_->drain();
+  if (worker_.idle_ends) codec_->end_idle();
 }
 
 void HttpConnection::drain() {
   if (codec_) codec_->drain();
+}
+
+void HttpConnection::end_idle() {
+  if (codec_) codec_->end_idle();
 }
 
 void HttpConnection::abort() {

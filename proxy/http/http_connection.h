@@ -25,6 +25,7 @@ class HttpConnection : public Connection, protected http::Handler, private http:
                 http::TunnelHandler* tunnels);
 
   void drain() override;
+  void end_idle() override;
   void abort() override;
 
  protected:
@@ -33,6 +34,7 @@ class HttpConnection : public Connection, protected http::Handler, private http:
   Worker& worker_;
 
  private:
+  void tell_of_drain();
   void server_closed() override;
   void server_switched(std::unique_ptr<Stream> downstream, std::unique_ptr<Stream> upstream) override;
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "proxy/io/tcp_stream.h"
@@ -58,7 +59,7 @@ void AgentLink::start() {
 }
 
 void AgentLink::connect() {
-  if (stopped_) return;
+  if (stopped_ && !holds_listeners()) return;
   // Answers of workers that are still on their way belong to the conversation that ended.
   connection_.reset();
   ++conversation_;
@@ -82,7 +83,7 @@ void AgentLink::connect() {
 
 void AgentLink::retry(const Error& error) {
   ready_ = false;
-  if (stopped_) return;
+  if (stopped_ && !holds_listeners()) return;
   if (!std::exchange(logged_, true)) {
     spdlog::warn(
         "agent away, pods are served as they are path={} error=\"{}\" next=\"see that heddle-agent runs\"",
@@ -93,11 +94,14 @@ void AgentLink::retry(const Error& error) {
 
 void AgentLink::greet() {
   connection_->send(encode_hello(options_.version, static_cast<std::uint32_t>(::getpid()), started_unix_ms_));
+  std::uint32_t given = 0;
   for (auto& [id, held] : pods_) {
     held.in_snapshot = false;
+    if (held.leaving) continue;
     connection_->send(encode_held(*held.pod), held.listeners);
+    ++given;
   }
-  connection_->send(encode_held_end(static_cast<std::uint32_t>(pods_.size())));
+  connection_->send(encode_held_end(given));
 }
 
 void AgentLink::receive(UnixMessage message) {
@@ -133,6 +137,7 @@ void AgentLink::handle(const AgentPodUpsert& upsert, std::vector<Fd>& descriptor
   if (!fresh) pod->load = found->second.pod->load;
   held.pod = pod;
   held.in_snapshot = true;
+  held.leaving = nullptr;  // wanted again
   const auto listeners = held.listeners;
   pods_[pod->id] = std::move(held);
   if (fresh) {
@@ -211,7 +216,21 @@ void AgentLink::handle(AgentPodRejected rejected, std::vector<Fd>&) {
 void AgentLink::handle(AgentPodRemove remove, std::vector<Fd>&) {
   const auto found = pods_.find(remove.id);
   if (found == pods_.end() || found->second.pod->netns_cookie != remove.netns_cookie) return;
-  forget(found);
+  if (remove.grace_seconds == 0) return forget(found);
+  if (!found->second.leaving) retire(found->second, std::chrono::seconds(remove.grace_seconds));
+}
+
+// The pod lives on without the mesh: no new connections, those that it has may end by themselves.
+void AgentLink::retire(Held& held, std::chrono::seconds grace) {
+  const PodRef pod = held.pod;
+  spdlog::info("pod released, its connections may end pod={}/{} id={} grace_s={}", pod->ns, pod->name,
+               pod->id, grace.count());
+  held.listeners.reset();
+  held.leaving = std::make_shared<Timer>(loop_, [this, id = pod->id] {
+    if (const auto due = pods_.find(id); due != pods_.end()) forget(due);
+  });
+  held.leaving->arm(grace);
+  for (Lane* lane : lanes_) lane->retire(pod->id, pod->netns_cookie);
 }
 
 void AgentLink::forget(std::map<std::uint32_t, Held>::iterator held) {
@@ -226,7 +245,7 @@ void AgentLink::handle(AgentSnapshotEnd, std::vector<Fd>&) {
   // What the agent does not know of ended while nobody talked.
   for (auto held = pods_.begin(); held != pods_.end();) {
     const auto next = std::next(held);
-    if (!held->second.in_snapshot) forget(held);
+    if (!held->second.in_snapshot && !held->second.leaving) forget(held);
     held = next;
   }
   ready_ = true;
@@ -279,10 +298,16 @@ void AgentLink::request_sockets(unsigned lane, std::uint32_t pod_id, bool ipv6, 
   });
 }
 
-void AgentLink::stop_serving() {
+void AgentLink::stop_serving(Listeners listeners) {
   stopped_ = true;
+  if (listeners == Listeners::keep) return;
   retry_timer_.cancel();
   for (auto& [id, held] : pods_) held.listeners.reset();
+}
+
+bool AgentLink::holds_listeners() const {
+  return std::any_of(pods_.begin(), pods_.end(),
+                     [](const auto& entry) { return entry.second.listeners != nullptr; });
 }
 
 void AgentLink::send_drained(std::uint32_t connections_cut) {

@@ -56,8 +56,14 @@ class AgentLink final : public tls::CertifyRequester {
   void request(const std::string& identity, std::uint32_t pod_id, const std::string& csr_der) override;
   void request_sockets(unsigned lane, std::uint32_t pod_id, bool ipv6, std::uint32_t count);
 
-  // No new conversation from now on, pods are refused, the listeners are let go.
-  void stop_serving();
+  enum class Listeners : std::uint8_t {
+    let_go,  // a newer proxy has them
+    keep,    // until the process ends, also for an agent that comes back and has nobody else to get them from
+  };
+  // Pods are refused from now on.
+  void stop_serving(Listeners listeners);
+  // Nobody but this process may have the pods' listeners: if it ended now, connections would be refused.
+  bool is_only_holder() const { return !ready_ && holds_listeners(); }
   // The last word, sent before the process exits.
   void send_drained(std::uint32_t connections_cut);
 
@@ -73,6 +79,7 @@ class AgentLink final : public tls::CertifyRequester {
     PodRef pod;
     std::shared_ptr<PodListeners> listeners;
     bool in_snapshot = false;
+    std::shared_ptr<Timer> leaving;  // released: until when its connections may go on
   };
   // An acknowledgement, sent when it is complete and everything before it was.
   struct Ack {
@@ -83,6 +90,7 @@ class AgentLink final : public tls::CertifyRequester {
     std::string error;
   };
 
+  bool holds_listeners() const;
   void connect();
   void retry(const Error& error);
   void greet();
@@ -99,6 +107,7 @@ class AgentLink final : public tls::CertifyRequester {
 
   std::string take_listeners(Held& held, std::vector<Fd>& descriptors, bool& changed);
   void serve(const PodRef& pod, const std::shared_ptr<PodListeners>& listeners);
+  void retire(Held& held, std::chrono::seconds grace);
   void forget(std::map<std::uint32_t, Held>::iterator held);
   void answer(std::uint32_t id, std::uint64_t generation, std::string error);
   void lane_answered(std::uint64_t conversation, std::uint64_t number, const std::string& error);

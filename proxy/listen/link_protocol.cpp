@@ -152,7 +152,8 @@ Result<AgentMessage> decode_agent_message(std::string_view bytes, std::size_t de
     case node::ToProxy::kPodUpsert:
       return decode_upsert(message.pod_upsert().pod(), descriptors);
     case node::ToProxy::kPodRemove:
-      return AgentMessage(AgentPodRemove{message.pod_remove().id(), message.pod_remove().netns_cookie()});
+      return AgentMessage(AgentPodRemove{message.pod_remove().id(), message.pod_remove().netns_cookie(),
+                                         message.pod_remove().grace_seconds()});
     case node::ToProxy::kSnapshotEnd:
       return AgentMessage(AgentSnapshotEnd{message.snapshot_end().pods()});
     case node::ToProxy::kSockets: {

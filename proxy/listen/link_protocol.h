@@ -30,6 +30,7 @@ struct AgentPodRejected {
 struct AgentPodRemove {
   std::uint32_t id = 0;
   std::uint64_t netns_cookie = 0;
+  std::uint32_t grace_seconds = 0;  // above 0: the pod was released and lives on
 };
 struct AgentSnapshotEnd {
   std::uint32_t pods = 0;

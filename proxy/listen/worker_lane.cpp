@@ -11,6 +11,8 @@ namespace heddle::proxy {
 namespace {
 
 constexpr std::chrono::milliseconds drain_look{50};
+// SYNs that were on their way when a pod was released, sent again once.
+constexpr std::chrono::milliseconds last_arrivals{2'000};
 
 }  // namespace
 
@@ -39,6 +41,7 @@ std::string WorkerLane::serve(const PodRef& pod, std::shared_ptr<PodListeners> l
     return "no listeners came with the pod and none are held";
   }
   const PodRef before = pods_.by_id(pod->id);
+  if (retired_.erase(pod->id) != 0) pod->load->leaving = false;
   pods_.upsert(pod);
   dialer_.pod_upserted(pod);
   if (before && before->netns_cookie == pod->netns_cookie && policy_differs(*before, *pod))
@@ -53,12 +56,35 @@ std::string WorkerLane::serve(const PodRef& pod, std::shared_ptr<PodListeners> l
   return {};
 }
 
+void WorkerLane::retire(std::uint32_t id, std::uint64_t netns_cookie) {
+  worker_.loop.post([this, id, netns_cookie] { begin_retiring(id, netns_cookie); });
+}
+
+void WorkerLane::begin_retiring(std::uint32_t id, std::uint64_t netns_cookie) {
+  // No joins from now on: it is an address like any other.
+  const PodRef pod = pods_.remove(id, netns_cookie);
+  if (!pod) return;
+  pod->load->leaving = true;
+  worker_.connections->drain_all(id);
+  auto timer = std::make_unique<Timer>(worker_.loop, [this, id] { stop_accepting(id); });
+  timer->arm(last_arrivals);
+  retired_[id] = {netns_cookie, std::move(timer)};
+}
+
+void WorkerLane::stop_accepting(std::uint32_t id) {
+  acceptors_.erase(id);
+  worker_.connections->end_idle(id);
+}
+
 void WorkerLane::remove(std::uint32_t id, std::uint64_t netns_cookie) {
   worker_.loop.post([this, id, netns_cookie] { forget(id, netns_cookie); });
 }
 
 void WorkerLane::forget(std::uint32_t id, std::uint64_t netns_cookie) {
-  if (!pods_.remove(id, netns_cookie)) return;
+  const auto retired = retired_.find(id);
+  const bool was_retired = retired != retired_.end() && retired->second.netns_cookie == netns_cookie;
+  if (was_retired) retired_.erase(retired);
+  if (!pods_.remove(id, netns_cookie) && !was_retired) return;
   acceptors_.erase(id);
   dialer_.pod_removed(id);
   worker_.connections->abort_all(id);
@@ -115,6 +141,13 @@ void WorkerLane::look_whether_empty() {
     return;
   }
   if (auto empty = std::exchange(empty_, nullptr)) empty();
+}
+
+void WorkerLane::end_idle() {
+  worker_.loop.post([this] {
+    worker_.idle_ends = true;
+    worker_.connections->end_idle();
+  });
 }
 
 void WorkerLane::cut(std::function<void(std::size_t)> done) {

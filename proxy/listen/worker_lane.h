@@ -21,15 +21,19 @@ class WorkerLane final : public Lane {
 
   void upsert(PodRef pod, std::shared_ptr<PodListeners> listeners,
               std::function<void(const std::string&)> done) override;
+  void retire(std::uint32_t id, std::uint64_t netns_cookie) override;
   void remove(std::uint32_t id, std::uint64_t netns_cookie) override;
   void sockets(std::uint32_t pod_id, bool ipv6, std::vector<Fd> sockets, std::string error) override;
   void agent_ready() override;
   void drain(std::function<void()> empty) override;
+  void end_idle() override;
   void cut(std::function<void(std::size_t)> done) override;
 
  private:
   // The same, on the worker's thread.
   std::string serve(const PodRef& pod, std::shared_ptr<PodListeners> listeners);
+  void begin_retiring(std::uint32_t id, std::uint64_t netns_cookie);
+  void stop_accepting(std::uint32_t id);
   void forget(std::uint32_t id, std::uint64_t netns_cookie);
   void begin_drain();
   void look_whether_empty();
@@ -40,6 +44,12 @@ class WorkerLane final : public Lane {
   BrokeredDialer& dialer_;
   AcceptPause pause_;
   std::unordered_map<std::uint32_t, std::unique_ptr<Acceptor>> acceptors_;
+  // Released pods, and for how long what was on its way to their listeners is taken.
+  struct Retired {
+    std::uint64_t netns_cookie = 0;
+    std::unique_ptr<Timer> last_arrivals;
+  };
+  std::unordered_map<std::uint32_t, Retired> retired_;
   std::function<void()> empty_;
   std::unique_ptr<Timer> drain_timer_;
 };

@@ -32,6 +32,8 @@ struct PodLoad {
   // it.
   std::atomic<std::size_t> buffered_bytes{0};
   std::atomic<std::uint64_t> streams_refused{0};
+  // The pod was released: what its connections begin is their last.
+  std::atomic<bool> leaving{false};
 };
 
 // A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new

@@ -17,8 +17,10 @@ class Drain {
   using Done = std::function<void(std::size_t connections_cut)>;
   Drain(Loop& loop, std::vector<Lane*> lanes, Done done);
 
-  // A second call shortens the grace.
-  void begin(std::chrono::milliseconds grace);
+  // `idle`: for how long HTTP connections without a request are left open. Each is closed after its next
+  // request; a client that is told of the end only by an idle connection's FIN may be sending meanwhile. A
+  // second call can only shorten the grace.
+  void begin(std::chrono::milliseconds grace, std::chrono::milliseconds idle);
   bool begun() const { return begun_; }
 
  private:
@@ -30,6 +32,8 @@ class Drain {
   std::vector<Lane*> lanes_;
   Done done_;
   Timer grace_timer_;
+  Timer idle_timer_;
+  std::chrono::steady_clock::time_point end_;
   std::size_t busy_ = 0;
   std::size_t cutting_ = 0;
   std::size_t connections_cut_ = 0;

@@ -24,6 +24,11 @@ std::string host_name() {
   return name;
 }
 
+// How long HTTP connections without a request are left open by a proxy that is told to end, and before the
+// end of one that drains for a newer proxy they are closed by so much.
+constexpr std::chrono::milliseconds signal_idle{2000};
+constexpr std::chrono::milliseconds last_closing{1000};
+
 }  // namespace
 
 NodeProxy::NodeProxy(ProgramOptions options) : options_(std::move(options)) {
@@ -175,23 +180,43 @@ std::size_t NodeProxy::run() {
 void NodeProxy::signalled() {
   signalfd_siginfo info{};
   if (::read(signals_.get(), &info, sizeof info) != sizeof info) return;
-  stopped_by_signal_ = true;
-  if (drain_->begun()) {
+  // A drain that the agent began goes on: whoever replaces a proxy ends the old one while it drains.
+  if (std::exchange(stopped_by_signal_, true)) {
     spdlog::warn("second signal, not waiting for connections signal={}", info.ssi_signo);
-    return drained(0);
+    return end(0);
   }
-  drain(std::chrono::duration_cast<std::chrono::seconds>(options_.settings.drain_grace));
+  // Nobody serves new connections until the next proxy comes: what is idle shall not keep them waiting.
+  begin_drain(options_.settings.drain_grace, signal_idle, AgentLink::Listeners::keep);
 }
 
+// A newer proxy serves, so there is time.
 void NodeProxy::drain(std::chrono::seconds grace) {
-  if (grace <= std::chrono::seconds(0)) grace = std::chrono::seconds(1);
-  spdlog::info("draining: new connections wait for the next proxy grace_s={}", grace.count());
-  readiness_.draining = true;
-  link_->stop_serving();
-  drain_->begin(grace);
+  grace = std::max(grace, std::chrono::seconds(1));
+  // Whoever asks there whether the node has a proxy that is ready means the newer one.
+  if (admin_) admin_->release_address();
+  begin_drain(grace, std::max<std::chrono::milliseconds>(grace - last_closing, grace / 2),
+              AgentLink::Listeners::let_go);
 }
 
+void NodeProxy::begin_drain(std::chrono::milliseconds grace, std::chrono::milliseconds idle,
+                            AgentLink::Listeners listeners) {
+  spdlog::info("draining: new connections wait for the next proxy grace_ms={}", grace.count());
+  readiness_.draining = true;
+  link_->stop_serving(listeners);
+  drain_->begin(grace, idle);
+}
+
+// Agent and proxy may be replaced at the same time: the listeners must not be without both.
 void NodeProxy::drained(std::size_t connections_cut) {
+  if (!link_->is_only_holder()) return end(connections_cut);
+  spdlog::warn(
+      "drained, but the agent is away: holding the pods' listeners for it connections_cut={} "
+      "next=\"see that heddle-agent runs\"",
+      connections_cut);
+  waiting_to_end_ = connections_cut;
+}
+
+void NodeProxy::end(std::size_t connections_cut) {
   connections_cut_ = connections_cut;
   spdlog::info("drained connections_cut={}", connections_cut);
   link_->send_drained(static_cast<std::uint32_t>(connections_cut));
@@ -215,6 +240,7 @@ void NodeProxy::certificate(AgentCertificate certificate) {
 
 void NodeProxy::agent_ready() {
   certificates_->link_up();
+  if (waiting_to_end_) return end(*waiting_to_end_);
 }
 void NodeProxy::snapshot_served() {
   readiness_.snapshot = true;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -47,6 +48,9 @@ class NodeProxy final : private LinkObserver {
   void make_worker(unsigned index);
   Result<> start_admin();
   void signalled();
+  void begin_drain(std::chrono::milliseconds grace, std::chrono::milliseconds idle,
+                   AgentLink::Listeners listeners);
+  void end(std::size_t connections_cut);
   void drained(std::size_t connections_cut);
   std::string state_json() const;
 
@@ -73,6 +77,7 @@ class NodeProxy final : private LinkObserver {
   Fd signals_;
   SignalHandler signal_handler_;
   std::size_t connections_cut_ = 0;
+  std::optional<std::size_t> waiting_to_end_;  // drained, for an agent: connections that were cut
   bool stopped_by_signal_ = false;
 };
 

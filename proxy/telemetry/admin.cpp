@@ -112,6 +112,14 @@ class Server final : public AdminServer {
 
   Result<> begin();
   std::uint16_t port() const override { return port_; }
+  void release_address() override {
+    asio::post(io_, [this] {
+      released_ = true;
+      port_ = 0;
+      error_code ignored;
+      tcp_.close(ignored);
+    });
+  }
 
  private:
   Result<> bind_unix();
@@ -138,6 +146,7 @@ class Server final : public AdminServer {
   ino_t inode_ = 0;
   std::atomic<std::uint16_t> port_{0};
   int sessions_ = 0;
+  bool released_ = false;
   std::thread thread_;
 };
 
@@ -225,12 +234,14 @@ asio::awaitable<void> Server::serve_tcp() {
     error_code error;
     timer.expires_after(bind_again);
     co_await timer.async_wait(quietly(error));
+    if (released_) co_return;
     if (!bind_tcp()) spdlog::info("admin address bound address={}", options_.address->to_string());
   }
   for (;;) {
     error_code error;
     Socket socket(io_);
     co_await tcp_.async_accept(socket, quietly(error));
+    if (released_) co_return;
     if (!error && sessions_ < max_sessions) {
       asio::co_spawn(io_, session(std::move(socket), false), asio::detached);
     } else if (error) {  // out of descriptors: they come back

@@ -57,6 +57,8 @@ class AdminServer {
   virtual ~AdminServer() = default;
   // The bound TCP port; 0 while the address is busy.
   virtual std::uint16_t port() const = 0;
+  // Leaves the TCP address to a newer proxy, which answers there from now on; the UNIX socket stays.
+  virtual void release_address() = 0;
 };
 
 }  // namespace heddle::proxy

@@ -70,10 +70,13 @@ TEST_F(Departing, ReleasesEveryPodAndSaysSoWhenItsDaemonSetIsGone) {
 
 TEST_F(Departing, LeavesEverythingInPlaceWhenItIsReplaced) {
   start_seen("u-1");
+  auto proxy = std::make_unique<FakeProxy>(proxy_socket());
+  ASSERT_TRUE(proxy->serves());
   const TestPod pod = make_pod();
   ASSERT_EQ(add(pod).code(), 0u);
   api_.answer_next(asked, {"200 OK", "", daemonset("u-1")});
   stop(SIGTERM);
+  proxy.reset();
   EXPECT_EQ(word(), "replaced\n") << log();
   EXPECT_TRUE(redirected(pod));
 }
@@ -93,12 +96,31 @@ TEST_F(Departing, ReleasesEveryPodWhenItsRightsWereDeletedWithItsDaemonSet) {
   EXPECT_FALSE(redirected(pod));
 }
 
+// The proxy is replaced at the same time: without either, connections would be refused.
+TEST_F(Departing, StaysUntilAProxyHasTheListenersWhenItIsReplaced) {
+  start_seen("u-1");
+  const TestPod pod = make_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  api_.answer_next(asked, {"200 OK", "", daemonset("u-1")});
+  ::kill(pid_, SIGTERM);
+  ASSERT_TRUE(test::eventually([&] { return log().find("staying until a proxy") != std::string::npos; }))
+      << log();
+  EXPECT_EQ(check(pod).code(), 0u);
+  FakeProxy proxy(proxy_socket());
+  EXPECT_TRUE(proxy.serves());
+  wait_for_exit();
+  EXPECT_EQ(word(), "replaced\n") << log();
+}
+
 TEST_F(Departing, LeavesEverythingInPlaceWhenTheApiServerIsAway) {
   start_seen("u-1");
+  auto proxy = std::make_unique<FakeProxy>(proxy_socket());
+  ASSERT_TRUE(proxy->serves());
   const TestPod pod = make_pod();
   ASSERT_EQ(add(pod).code(), 0u);
   api_.stop();
   stop(SIGTERM);
+  proxy.reset();
   EXPECT_EQ(word(), "replaced\n") << log();
   EXPECT_TRUE(redirected(pod));
 }

@@ -292,6 +292,8 @@ void AgentTest::start(const std::vector<std::string>& extra) {
                                      "enabled",
                                      "--http-address",
                                      "",
+                                     "--release-settle",
+                                     "0",
                                      "--log-level",
                                      "debug"};
   arguments.insert(arguments.end(), extra.begin(), extra.end());

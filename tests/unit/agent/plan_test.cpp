@@ -82,6 +82,19 @@ TEST(Plan, TakesDownInReverse) {
   }
 }
 
+TEST(Plan, ReleasesAPodThatLivesOnOnlyWhenItsPeersWereTold) {
+  const Goal known{Goal::Kind::known, Mode::ebpf, 2};
+  const Progress by_ebpf = converge({}, meshed(Mode::ebpf, 1), nullptr);
+  EXPECT_EQ(plan(by_ebpf, known), (std::vector{Step::disenrol, Step::settle, Step::unprepare, Step::withdraw,
+                                               Step::close, Step::record}));
+  const Progress by_rules = converge({}, meshed(Mode::iptables, 1), nullptr);
+  EXPECT_EQ(plan(by_rules, known),
+            (std::vector{Step::settle, Step::uninstall, Step::withdraw, Step::close, Step::record}));
+  // Wanted again meanwhile, the next release has to tell anew.
+  const Progress again = converge(after(by_ebpf, Step::settle, known), meshed(Mode::ebpf, 3), nullptr);
+  EXPECT_FALSE(again.settled);
+}
+
 TEST(Plan, UndoesAnyPrefixOfAnEnrolmentInReverse) {
   for (const Mode mode : {Mode::ebpf, Mode::iptables}) {
     const Goal goal = meshed(mode, 1);

@@ -221,8 +221,49 @@ TEST_F(H1ServerTest, DrainsByClosingAfterTheRunningRequest) {
   EXPECT_NE(client_->heard.find("connection: close"), std::string::npos);
 }
 
+TEST_F(H1ServerTest, DrainingItAnswersOneMoreRequestOfAnIdleConnection) {
+  answerer_.on_start = [&] { answerer_.answer(200, "woven"); };
+  client_->say("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_TRUE(loop_.until([&] { return client_->heard.find("woven") != std::string::npos; }));
+  server_->drain();
+  loop_.settle();
+  EXPECT_FALSE(client_->ended) << "its next request may be on its way";
+  client_->heard.clear();
+  client_->say("GET /second HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_TRUE(loop_.until([&] { return client_->ended; }));
+  EXPECT_NE(client_->heard.find("woven"), std::string::npos);
+  EXPECT_NE(client_->heard.find("connection: close"), std::string::npos);
+}
+
+TEST_F(H1ServerTest, DrainingItStaysForARequestAfterAnAnswerThatDidNotSayClose) {
+  client_->say("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_TRUE(loop_.until([&] { return answerer_.started == 1; }));
+  ResponseHead head;
+  head.status = 200;
+  head.fields.add("content-length", "4");
+  head.content = Content::sized;
+  answerer_.requester->respond(head, false);
+  server_->drain();
+  answerer_.finish([](ResponsePeer& to) { to.data(bytes_of("last"), true); });
+  ASSERT_TRUE(loop_.until([&] { return client_->heard.find("last") != std::string::npos; }));
+  loop_.settle();
+  EXPECT_FALSE(client_->ended) << "nobody told the client";
+  server_->end_idle();
+  EXPECT_TRUE(loop_.until([&] { return client_->ended; }));
+}
+
+TEST_F(H1ServerTest, EndsIdleConnectionsAfterALongDrain) {
+  answerer_.on_start = [&] { answerer_.answer(200, "woven"); };
+  client_->say("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
+  ASSERT_TRUE(loop_.until([&] { return client_->heard.find("woven") != std::string::npos; }));
+  server_->drain();
+  server_->end_idle();
+  EXPECT_TRUE(loop_.until([&] { return client_->ended; }));
+}
+
 TEST_F(H1ServerTest, AnswersTheRequestsThatHadArrivedWhenItBeganToDrain) {
-  server_->drain();  // the connection is new: its first request is on its way
+  server_->drain();
+  server_->end_idle();  // the connection is new: its first request is on its way
   client_->say("GET /first HTTP/1.1\r\nHost: a\r\n\r\n");
   ASSERT_TRUE(loop_.until([&] { return answerer_.started == 1; }));
   answerer_.answer(200, "first");

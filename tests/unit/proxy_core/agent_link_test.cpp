@@ -26,6 +26,7 @@ struct FakeLane final : Lane {
     calls.push_back("upsert " + std::to_string(pod->id) + (listeners ? " with listeners" : ""));
     answer_at_once ? done("") : unanswered.push_back(std::move(done));
   }
+  void retire(std::uint32_t id, std::uint64_t) override { calls.push_back("retire " + std::to_string(id)); }
   void remove(std::uint32_t id, std::uint64_t) override { calls.push_back("remove " + std::to_string(id)); }
   void sockets(std::uint32_t pod_id, bool, std::vector<Fd> sockets, std::string error) override {
     calls.push_back("sockets " + std::to_string(pod_id) + " " + std::to_string(sockets.size()) + error);
@@ -36,6 +37,7 @@ struct FakeLane final : Lane {
     calls.push_back("drain");
     empty = std::move(done);
   }
+  void end_idle() override { calls.push_back("end idle"); }
   void cut(std::function<void(std::size_t)> done) override {
     calls.push_back("cut");
     done(3);
@@ -230,6 +232,41 @@ TEST_F(AgentLinkTest, GivesANewAgentTheListenersBack) {
   EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"upsert 1", "remove 2", "ready"}));
 }
 
+// Agent and proxy are replaced at the same time.
+TEST_F(AgentLinkTest, KeepsTheListenersForAnAgentThatComesBackWhileItDrains) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  next(), next();
+  link->stop_serving(AgentLink::Listeners::keep);
+  EXPECT_FALSE(link->is_only_holder());
+  agent.reset();
+  listener.reset();
+  ASSERT_TRUE(run_until([&] { return link->is_only_holder(); }));
+  listen();
+  accept();
+  EXPECT_TRUE(next().has_hello());
+  EXPECT_EQ(next().held().pod().id(), 1u);
+  EXPECT_EQ(descriptors.size(), 2u);
+  EXPECT_EQ(next().held_end().pods(), 1u);
+  EXPECT_TRUE(link->is_only_holder()) << "the agent may still die before it took them";
+  snapshot_end();
+  EXPECT_TRUE(run_until([&] { return !link->is_only_holder(); }));
+}
+
+TEST_F(AgentLinkTest, LetsTheListenersGoWhenANewerProxyHasThem) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  next(), next();
+  link->stop_serving(AgentLink::Listeners::let_go);
+  agent.reset();
+  ASSERT_TRUE(run_until([&] { return !link->connected(); }));
+  EXPECT_FALSE(link->is_only_holder());
+}
+
 TEST_F(AgentLinkTest, GivesSocketsToTheWorkerThatAskedAndSpreadsGifts) {
   link->start();
   welcome();
@@ -307,6 +344,46 @@ TEST_F(AgentLinkTest, ForgetsARemovedPodOnlyByItsCookie) {
   EXPECT_EQ(lanes[0].calls.back(), "remove 1");
 }
 
+TEST_F(AgentLinkTest, GivesAReleasedPodsConnectionsTheirTimeAndThenForgetsIt) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  next(), next();
+  node::ToProxy message;
+  message.mutable_pod_remove()->set_id(1);
+  message.mutable_pod_remove()->set_netns_cookie(1001);
+  message.mutable_pod_remove()->set_grace_seconds(1);
+  say(message);
+  ASSERT_TRUE(run_until([&] { return lanes[1].calls.back() == "retire 1"; }));
+  EXPECT_EQ(link->pods(), 1u);
+  snapshot_end();  // of which it is not a part
+  EXPECT_EQ(next().snapshot_ack().pods(), 1u);
+  ASSERT_TRUE(run_until([&] { return link->pods() == 0; }));
+  EXPECT_EQ(lanes[1].calls.back(), "remove 1");
+}
+
+TEST_F(AgentLinkTest, TakesAReleasedPodBack) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  next(), next();
+  node::ToProxy message;
+  message.mutable_pod_remove()->set_id(1);
+  message.mutable_pod_remove()->set_netns_cookie(1001);
+  message.mutable_pod_remove()->set_grace_seconds(1);
+  say(message);
+  upsert(pod(1));
+  EXPECT_EQ(next().pod_ack().id(), 1u);
+  // Longer than the grace was.
+  Timer later(loop, [] {});
+  later.arm(std::chrono::milliseconds(1200));
+  ASSERT_TRUE(run_until([&] { return !later.armed(); }));
+  EXPECT_EQ(link->pods(), 1u);
+  EXPECT_EQ(lanes[0].calls.back(), "upsert 1 with listeners");
+}
+
 TEST_F(AgentLinkTest, SurvivesGarbageAndUnknownMessages) {
   link->start();
   welcome();
@@ -330,11 +407,20 @@ TEST_F(AgentLinkTest, DrainsWhenTheAgentSaysSoAndCutsWhatIsLeft) {
   message.mutable_drain()->set_grace_seconds(9);
   say(message);
   ASSERT_TRUE(run_until([&] { return !observed.calls.empty() && observed.calls.back() == "drain 9"; }));
-  drain.begin(std::chrono::milliseconds(20));
+  drain.begin(std::chrono::milliseconds(20), std::chrono::milliseconds(10));
   lanes[0].empty();
   ASSERT_TRUE(run_until([&] { return done; }));
   EXPECT_EQ(cut, 6u);
   EXPECT_EQ(next().drained().connections_cut(), 6u);
+}
+
+TEST_F(AgentLinkTest, ADrainThatIsBegunAgainOnlyGetsShorter) {
+  bool done = false;
+  Drain drain(loop, {&lanes[0]}, [&](std::size_t) { done = true; });
+  drain.begin(std::chrono::milliseconds(20), std::chrono::milliseconds(10));
+  drain.begin(std::chrono::hours(1), std::chrono::hours(1));
+  ASSERT_TRUE(run_until([&] { return done; }));
+  EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"drain", "end idle", "cut"}));
 }
 
 TEST_F(AgentLinkTest, TrustsNobodyButTheAgentsUser) {

@@ -47,5 +47,59 @@ TEST(WorkerLane, TellsLiveConnectionsOfAChangedPolicyAndOfNothingElse) {
   EXPECT_EQ(told.policies.size(), 1u);
 }
 
+struct Ending final : Connection {
+  Ending(const PodRef& owner, std::vector<std::string>& said) : Connection(owner), heard(said) {}
+  void drain() override { heard.push_back("drain"); }
+  void end_idle() override { heard.push_back("end idle"); }
+  void abort() override { heard.push_back("abort"); }
+  std::vector<std::string>& heard;
+};
+
+// A pod and what its lane, and another pod's connection beside it, are told.
+struct RetiredPod : testing::Test {
+  RetiredPod() {
+    test::Server out, in;
+    held->outbound = std::move(out.listener);
+    held->inbound = std::move(in.listener);
+    serve();
+    EXPECT_TRUE(rig.worker.connections->adopt(std::make_unique<Ending>(pod, heard)));
+    EXPECT_TRUE(
+        rig.worker.connections->adopt(std::make_unique<Ending>(rig.add_pod(2, "127.0.0.10"), others)));
+  }
+  void serve() {
+    bool served = false;
+    lane.upsert(pod, held, [&](const std::string& error) {
+      EXPECT_EQ(error, "");
+      served = true;
+    });
+    EXPECT_TRUE(rig.run_until([&] { return served; }));
+  }
+  test::Rig rig;
+  std::shared_ptr<PodListeners> held = std::make_shared<PodListeners>();
+  PodRef pod = rig.add_pod(1, "127.0.0.9");
+  WorkerLane lane{rig.worker, *rig.pods, *rig.dialer};
+  std::vector<std::string> heard, others;
+};
+
+TEST_F(RetiredPod, KeepsItsConnectionsAndTellsThemToEnd) {
+  lane.retire(1, pod->netns_cookie);
+  ASSERT_TRUE(rig.run_until([&] { return heard.size() == 2; }));
+  EXPECT_EQ(heard, (std::vector<std::string>{"drain", "end idle"}));
+  EXPECT_EQ(rig.pods->by_address(pod->ips.front()), nullptr) << "nobody is joined to it any more";
+  EXPECT_TRUE(pod->load->leaving);
+  lane.remove(1, pod->netns_cookie);
+  ASSERT_TRUE(rig.run_until([&] { return heard.size() == 3; }));
+  EXPECT_EQ(heard.back(), "abort");
+  EXPECT_TRUE(others.empty());
+}
+
+TEST_F(RetiredPod, IsServedAgainWhenItIsWantedAgain) {
+  lane.retire(1, pod->netns_cookie);
+  ASSERT_TRUE(rig.run_until([&] { return heard.size() == 1; }));
+  serve();
+  EXPECT_FALSE(pod->load->leaving);
+  EXPECT_EQ(rig.pods->by_address(pod->ips.front()), pod);
+}
+
 }  // namespace
 }  // namespace heddle::proxy

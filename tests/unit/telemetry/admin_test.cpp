@@ -186,6 +186,19 @@ TEST_F(Admin, StreamsWhatATapAsksFor) {
   EXPECT_FALSE(recorder.recording()) << "the tap outlived its reader";
 }
 
+TEST_F(Admin, LeavesItsAddressToANewerProxyWhenToldTo) {
+  start();
+  const auto port = server->port();
+  AdminOptions second = options;
+  second.address->port = port;
+  auto newer = AdminServer::start(second, registry, readiness, recorder, hooks).value();
+  ASSERT_EQ(newer->port(), 0);
+  server->release_address();
+  for (int i = 0; i < 20000 && newer->port() == 0; ++i) std::this_thread::sleep_for(1ms);
+  EXPECT_EQ(newer->port(), port);
+  EXPECT_EQ(server->port(), 0);
+}
+
 TEST_F(Admin, WaitsForAnAddressThatAnOlderProxyHolds) {
   start();
   const auto port = server->port();
