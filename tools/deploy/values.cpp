@@ -147,7 +147,7 @@ Result<json::object> version_values(const std::string& kubernetes_version) {
     set_path(out, "proxy.maxSurge", 0);
     set_path(out, "proxy.maxUnavailable", 1);
     set_path(out, "proxy.shutdownGraceSeconds", 10);
-    set_path(out, "proxy.terminationGracePeriodSeconds", 20);
+    set_path(out, "proxy.terminationGracePeriodSeconds", 70);
   }
   return out;
 }

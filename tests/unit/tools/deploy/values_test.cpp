@@ -61,7 +61,7 @@ TEST(Values, RefusesTextThatWouldBreakOutOfTheManifest) {
 }
 
 TEST(Values, ChecksThatConnectionsAreNotCut) {
-  EXPECT_THAT(complaint({"proxy.shutdownGraceSeconds=130"}), HasSubstr("connections are cut"));
+  EXPECT_THAT(complaint({"proxy.shutdownGraceSeconds=180"}), HasSubstr("connections are cut"));
   EXPECT_EQ(complaint({"proxy.shutdownGraceSeconds=300", "proxy.terminationGracePeriodSeconds=310"}), "");
   EXPECT_THAT(complaint({"proxy.maxSurge=0"}), HasSubstr("would never replace a proxy"));
 }
