@@ -20,7 +20,7 @@ constexpr std::size_t most_nodes = 1'000'000;
 std::string number_text(double value) {
   char text[400];
   auto done = std::to_chars(text, text + sizeof text, value, std::chars_format::scientific);
-  const std::string scientific(text, done.ptr);
+  std::string scientific(text, done.ptr);
   const auto mark = scientific.find('e');
   const int exponent = mark == std::string::npos ? 0 : std::atoi(scientific.c_str() + mark + 1);
   if (exponent < -4 || exponent >= 21) return scientific;

@@ -275,7 +275,8 @@ class Parser {
     }
     const auto length = std::min(rest().find_first_of(" )=!<>"), rest().size());
     boost::system::error_code malformed;
-    out.literal = json::parse({rest().data(), length}, malformed);
+    const auto word = rest().substr(0, length);
+    out.literal = json::parse({word.data(), word.size()}, malformed);
     if (malformed || out.literal.is_structured())
       return wrong("expected a path, a number, true, false or text in quotes");
     at_ += length;
