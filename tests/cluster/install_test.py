@@ -8,6 +8,8 @@ Exit status: 0 passed, 1 failed.
 import difflib
 import itertools
 import json
+import os
+import re
 import sys
 import tarfile
 
@@ -182,14 +184,19 @@ def running_pods_are_meshed_where_they_run():
     assert found["ok"], json.dumps(found, indent=1)
 
 
+def bundle_in(archive, *flags):
+    """The texts of a new bundle, by path."""
+    said = asked("diagnostics", "bundle", "-o", archive, *flags)
+    assert said == archive + "\n", said
+    with tarfile.open(archive) as bundle:
+        return {name.partition("/")[2]: bundle.extractfile(name).read().decode() for name in bundle.getnames()}
+
+
 def all_that_a_report_needs_is_collected_without_secrets():
     CLUSTER.kubectl("-n", "shop", "exec", "client", "--", "curl", "-s", "-m", "5",
                     f"http://{address_of('web', 'shop')}/cloth?session=SEEDED-query", check=False)
     archive = CLUSTER.folder + "/bundle.tar.gz"
-    said = HEDDLE.asked("diagnostics", "bundle", "-o", archive)
-    assert said == archive + "\n", said
-    with tarfile.open(archive) as bundle:
-        found = {name.partition("/")[2]: bundle.extractfile(name).read().decode() for name in bundle.getnames()}
+    found = bundle_in(archive)
     manifest = json.loads(found["manifest.json"])
     assert manifest["complete"], manifest["missing"]
     pods_of_heddle = [pod["metadata"]["name"] for pod in CLUSTER.get("-n", "heddle", "pods")["items"]]
@@ -210,6 +217,12 @@ def all_that_a_report_needs_is_collected_without_secrets():
     tokens = [line for text in found.values() for line in text.splitlines() if "SEEDED" in line or "PRIVATE KEY" in line or
               "eyJhbGci" in line]
     assert not tokens, tokens
+    renamed = bundle_in(archive, "--redact-names")
+    assert len(renamed) == len(found), sorted(renamed)
+    mine = "|".join(["shop", "web", "client", *CLUSTER.nodes, *pods()])
+    told = [(path, line[:200]) for path, text in renamed.items() for line in [path, *text.splitlines()]
+            if re.search(rf'(?<![\w-])({mine})(?![\w-])(?!":)', line)]
+    assert not told, told[:20]
 
 
 def a_new_pod_is_marked_by_the_injector_and_meshed_from_its_start():
