@@ -92,6 +92,11 @@ def a_deployment_scaled_up_and_down_reaches_proxies_as_the_api_server_publishes_
     proxy.end()
 
 
+def everything_is_listed_and_watched_over_one_connection():
+    assert CONTROL.metric("heddle_control_source_connected") == 1
+    assert len(CONTROL.connections()) == 1, CONTROL.connections()
+
+
 def the_api_server_killed_and_back_with_compacted_history_loses_nothing():
     proxy = CONTROL.follow(SERVICE)
     scale(2)
@@ -113,11 +118,14 @@ def the_api_server_killed_and_back_with_compacted_history_loses_nothing():
     judge("three replicas after the outage", since, proxy, after)
     judge("three replicas, to the newcomer", since, newcomer, after)
     eventually("control says that it is connected", lambda: CONTROL.metric("heddle_control_source_connected") == 1)
+    eventually(lambda: f"one connection is enough again, not {CONTROL.connections()}",
+               lambda: len(CONTROL.connections()) == 1)
     for lines in (slices, proxy, newcomer):
         lines.end()
 
 
 if __name__ == "__main__":
     run_cases([a_deployment_scaled_up_and_down_reaches_proxies_as_the_api_server_publishes_it,
+               everything_is_listed_and_watched_over_one_connection,
                the_api_server_killed_and_back_with_compacted_history_loses_nothing], GIVEN, CLUSTER, SECONDS)
     sys.exit(1)

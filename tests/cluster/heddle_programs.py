@@ -42,6 +42,11 @@ class Control:
         values = [line.rpartition(" ")[2] for line in self.page("/metrics").splitlines() if line.startswith(name)]
         return float(values[0]) if values else None
 
+    def connections(self):
+        """To the API server, as they are established now."""
+        return self.cluster.run("nsenter", "--net=/run/netns/control", "ss", "-Htn", "state", "established", "dport", "=",
+                                ":6443").splitlines()
+
     def cut_off(self):
         """For control the API server is not there: its connections are reset, new ones refused."""
         self.cluster.run("iptables", "-I", "INPUT", "-s", ADDRESS, "-p", "tcp", "--dport", "6443", "-j", "REJECT",
