@@ -70,7 +70,7 @@ void H2Connection::Stream::fail(const Error& why) {
 
 std::size_t H2Connection::Stream::read_body(std::uint8_t* to, std::size_t size, std::uint32_t& flags) {
   const std::size_t fits = std::min(size, body.size());
-  std::copy_n(body.data(), fits, to);
+  std::ranges::copy(body.substr(0, fits), to);
   body.remove_prefix(fits);
   if (body.empty()) flags |= NGHTTP2_DATA_FLAG_EOF;
   return fits;
