@@ -160,6 +160,20 @@ def the_api_server_takes_every_object_as_it_is_written():
         raise AssertionError("a field that does not exist was taken")
 
 
+def control_is_told_when_an_object_that_it_keeps_changes():
+    """Its Role names the objects; were watching them refused, a look would come 30 s later."""
+    def bundle():
+        return CLUSTER.get("mutatingwebhookconfiguration", "heddle-injector")["webhooks"][0]["clientConfig"].get("caBundle")
+    eventually("API servers know what to verify the injector with", bundle, 40)
+    before = bundle()
+    for _ in range(3):
+        CLUSTER.kubectl("patch", "mutatingwebhookconfiguration", "heddle-injector", "--type=json", "-p",
+                        '[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]')
+        eventually("it is put right", lambda: bundle() == before, 10, 0.1)
+    said = CLUSTER.kubectl("-n", "heddle", "logs", "-l", "app.kubernetes.io/component=control", "--tail=-1")
+    assert "found late" not in said, said
+
+
 def running_pods_are_meshed_where_they_run():
     before = pods()
     assert len(before) == PODS + 1, before
@@ -186,7 +200,7 @@ def running_pods_are_meshed_where_they_run():
 
 def bundle_in(archive, *flags):
     """The texts of a new bundle, by path."""
-    said = asked("diagnostics", "bundle", "-o", archive, *flags)
+    said = HEDDLE.asked("diagnostics", "bundle", "-o", archive, *flags)
     assert said == archive + "\n", said
     with tarfile.open(archive) as bundle:
         return {name.partition("/")[2]: bundle.extractfile(name).read().decode() for name in bundle.getnames()}
@@ -283,8 +297,8 @@ if __name__ == "__main__":
     prepare()
     BEFORE = snapshot()
     run_cases([the_cluster_is_fit_for_it, everything_comes_up_from_one_pipe,
-               the_api_server_takes_every_object_as_it_is_written, running_pods_are_meshed_where_they_run,
-               all_that_a_report_needs_is_collected_without_secrets,
+               the_api_server_takes_every_object_as_it_is_written, control_is_told_when_an_object_that_it_keeps_changes,
+               running_pods_are_meshed_where_they_run, all_that_a_report_needs_is_collected_without_secrets,
                a_new_pod_is_marked_by_the_injector_and_meshed_from_its_start, pods_are_released_when_the_annotation_goes,
                nothing_is_left_after_the_uninstallation] * GIVEN.rounds, GIVEN, CLUSTER, SECONDS * GIVEN.rounds)
     sys.exit(1)

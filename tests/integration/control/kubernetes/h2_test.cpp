@@ -102,7 +102,7 @@ TEST_F(KubernetesH2, EndsWhatRunsOnAConnectionThatSaidFarewellAndGoesOnOverAnoth
   EXPECT_TRUE(hears_of("a")) << "watches that run go on";
   EXPECT_EQ(api_.accepted(), 1U);
   api_.end_watches(true);
-  EXPECT_TRUE(becomes([&] { return open_watches() == 5 && api_.connected() == 1; }))
+  EXPECT_TRUE(becomes([&] { return api_.accepted() == 2 && open_watches() == 5 && api_.connected() == 1; }))
       << "the old connection is closed when its last watch has ended";
   EXPECT_TRUE(hears_of("b"));
   EXPECT_EQ(api_.accepted(), 2U);

@@ -136,11 +136,11 @@ TEST(Manifest, RolesGrantTheseVerbsAndNoOther) {
           R"([""] ["namespaces","nodes","pods","services","endpoints"] ["list","watch"])",
           R"(["discovery.k8s.io"] ["endpointslices"] ["list","watch"])",
           R"(["authentication.k8s.io"] ["tokenreviews"] ["create"])", R"([""] ["nodes"] ["get","patch"])",
-          R"(["admissionregistration.k8s.io"] ["mutatingwebhookconfigurations"] ["heddle-injector"] ["get","patch"])"));
+          R"(["admissionregistration.k8s.io"] ["mutatingwebhookconfigurations"] ["heddle-injector"] ["get","watch","patch"])"));
   EXPECT_THAT(rules_of(find(objects, "Role", "heddle-control")),
-              ElementsAre(R"([""] ["secrets"] ["heddle-identity-issuer"] ["get","update"])",
-                          R"([""] ["configmaps"] ["heddle-trust-anchors"] ["get"])",
-                          R"([""] ["secrets"] ["heddle-injector-tls"] ["get","patch"])",
+              ElementsAre(R"([""] ["secrets"] ["heddle-identity-issuer"] ["get","watch","update"])",
+                          R"([""] ["configmaps"] ["heddle-trust-anchors"] ["get","watch"])",
+                          R"([""] ["secrets"] ["heddle-injector-tls"] ["get","watch","patch"])",
                           R"([""] ["secrets","configmaps"] ["create"])"));
 }
 
