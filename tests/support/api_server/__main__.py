@@ -6,6 +6,7 @@ F has tls.crt and tls.key, and ca.crt which client certificates must come from. 
 """
 import argparse
 import asyncio
+import os
 import signal
 import socket
 import ssl
@@ -58,6 +59,8 @@ class Program:
         await self.listen(True)
         print("ready", self.port, flush=True)
         await ended.wait()
+        # At once: asyncio would wait for its tasks, and one that was woken as it was cancelled goes on (Python before 3.12).
+        os._exit(0)
 
 
 async def main():
@@ -70,4 +73,4 @@ async def main():
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    asyncio.run(main())

@@ -109,10 +109,12 @@ class Watch:
         return last if self.loop.time() < last < regular else regular
 
     async def _wait(self, until):
+        """Until something changed or that time. Not asyncio.wait_for: it may lose a cancellation (Python before 3.12)."""
+        timer = self.loop.call_at(until, self.event.set)
         try:
-            await asyncio.wait_for(self.event.wait(), max(0.0, until - self.loop.time()))
-        except asyncio.TimeoutError:
-            pass
+            await self.event.wait()
+        finally:
+            timer.cancel()
 
     def _change(self, change):
         """What a change of an object is to a watch that selects: one that is no longer selected is gone for it."""
