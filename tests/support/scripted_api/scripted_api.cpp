@@ -40,7 +40,7 @@ std::unique_ptr<BIO, BioFree> bio_of(const std::string& pem) {
 // HTTP/2 if the client offers it.
 int choose_h2(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* offered,
               unsigned int offered_size, void*) {
-  constexpr unsigned char ours[] = {2, 'h', '2'};
+  static constexpr unsigned char ours[] = {2, 'h', '2'};  // what is chosen points into it
   unsigned char* chosen = nullptr;
   const int outcome = SSL_select_next_proto(&chosen, size, ours, sizeof ours, offered, offered_size);
   *out = chosen;
