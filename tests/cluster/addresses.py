@@ -42,4 +42,10 @@ IPV4 = Family("0.0.0.0", ipaddress.ip_network("10.77.0.0/24"), ipaddress.ip_netw
               ipaddress.ip_network("10.96.0.0/16"))
 IPV6 = Family("::", ipaddress.ip_network("fd77::/64"), ipaddress.ip_network("fd44::/48"), 64,
               ipaddress.ip_network("fd96::/112"), ("ip", "-6"), "net.ipv6.conf.all.forwarding", ("nodad",))
-FAMILIES = {"ipv4": IPV4, "ipv6": IPV6}
+# The first is that of nodes, and of services that ask for none.
+FAMILIES = {"ipv4": (IPV4,), "ipv6": (IPV6,), "dual": (IPV4, IPV6)}
+
+
+def listed(values):
+    """As Kubernetes' flags take one of each family."""
+    return ",".join(str(value) for value in values)

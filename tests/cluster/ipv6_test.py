@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A cluster without any IPv4: heddle is installed, running pods are meshed, the injector is asked, the kubelet probes, and
-whoever is not in the mesh is served, all over IPv6.
+whoever is not in the mesh is served, all over IPv6. With --dual 1 beside IPv4: then services and pods have both.
 
 Exit status: 0 passed, 1 failed.
 """
-import ipaddress
 import json
 import sys
 
+from addresses import in_url
 from fixture import SECONDS, arguments, cluster_up
 from installation import Installation
 
@@ -44,15 +44,16 @@ metadata: {name: street}
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+spec: {ipFamilyPolicy: POLICY, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: late, namespace: shop}
-spec: {selector: {app: late}, ports: [{port: 80, targetPort: 8080}]}
+spec: {ipFamilyPolicy: POLICY, selector: {app: late}, ports: [{port: 80, targetPort: 8080}]}
 """
-GIVEN = arguments(__doc__)
-CLUSTER = cluster_up(2, family="ipv6")
+GIVEN = arguments(__doc__, dual=(0, "1: a cluster of both families"))
+POLICY = "RequireDualStack" if GIVEN.dual else "SingleStack"
+CLUSTER = cluster_up(2, family="dual" if GIVEN.dual else "ipv6")
 HEDDLE = Installation(CLUSTER, GIVEN.bin_dir)
 
 
@@ -65,13 +66,23 @@ def server(name, namespace, node, answer):
     return POD.format(name=name, namespace=namespace, node=node, image="busybox", command=command) + PROBES
 
 
-def fetch(pod, namespace="shop", service="web"):
-    return CLUSTER.kubectl("-n", namespace, "exec", pod, "--", "curl", "-s", "-m", "20",
-                           f"http://[{HEDDLE.address_of(service, 'shop')}]/cloth", check=False)
+def addresses(service):
+    """As URLs have them."""
+    spec = CLUSTER.get("-n", "shop", "service", service)["spec"]
+    found = spec.get("clusterIPs") or [spec["clusterIP"]]
+    assert len(found) == len(CLUSTER.families), spec
+    return [in_url(address) for address in found]
 
 
-def served(pod, **more):
-    eventually(lambda: f"{pod} has an answer, not {fetch(pod, **more)!r}", lambda: fetch(pod, **more) == "woven\n", 30, 0.2)
+def fetch(pod, namespace, address):
+    return CLUSTER.kubectl("-n", namespace, "exec", pod, "--", "curl", "-s", "-m", "20", f"http://{address}/cloth", check=False)
+
+
+def served(pod, namespace="shop", service="web"):
+    """At every address of the service."""
+    for address in addresses(service):
+        eventually(lambda address=address: f"{pod} has an answer, not {fetch(pod, namespace, address)!r}",
+                   lambda address=address: fetch(pod, namespace, address) == "woven\n", 30, 0.2)
 
 
 def start(*texts):
@@ -90,8 +101,8 @@ def heddle_is_installed_over_ipv6():
     found = json.loads(HEDDLE.asked("check", "--pre", "-o", "json"))
     assert found["ok"], found
     HEDDLE.install("--ipv6")
-    addresses = [one["ip"] for pod in CLUSTER.get("-n", "heddle", "pods")["items"] for one in pod["status"]["podIPs"]]
-    assert addresses and all(ipaddress.ip_address(address).version == 6 for address in addresses), addresses
+    service = CLUSTER.get("-n", "heddle", "service", "heddle-control")["spec"]["clusterIP"]
+    assert GIVEN.dual or ":" in service, service
 
 
 def running_pods_are_meshed_where_they_run():
@@ -107,10 +118,11 @@ def running_pods_are_meshed_where_they_run():
 
 def a_client_outside_of_the_mesh_is_served_and_one_inside_leaves_it():
     served("stranger", namespace="street")
-    address = next(pod["status"]["podIP"] for pod in CLUSTER.get("-n", "street", "pods")["items"]
-                   if pod["metadata"]["name"] == "stand")
-    answer = CLUSTER.kubectl("-n", "shop", "exec", "far", "--", "curl", "-s", "-m", "20", f"http://[{address}]:8080/cloth")
-    assert answer == "cheap\n", answer
+    stand = CLUSTER.get("-n", "street", "pod", "stand")["status"]["podIPs"]
+    assert len(stand) == (2 if GIVEN.dual else 1), stand
+    for one in stand:
+        answer = fetch("far", "shop", in_url(one["ip"]) + ":8080")
+        assert answer == "cheap\n", answer
     assert edges_of("shop/far")["street/stand"] == "no_identity", edges_of("shop/far")
 
 
@@ -134,7 +146,7 @@ def the_kubelets_probes_pass_all_the_while():
 
 if __name__ == "__main__":
     HEDDLE.load_image()
-    CLUSTER.apply(OBJECTS)
+    CLUSTER.apply(OBJECTS.replace("POLICY", POLICY))
     start(server("web", "shop", "node2", "woven"), client("near", "shop", "node2"), client("far", "shop", "node1"),
           client("stranger", "street", "node1"), server("stand", "street", "node2", "cheap"))
     served("near")

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Process 1 of a test cluster's node: makes the node's mounts, then keeps containerd, kubelet and kube-proxy running.
 # Begun by testbed.py in network, mount, process, UTS, IPC and cgroup namespaces of the node's own, with
-#   NAME ADDRESS POD_CIDR   of the node
-#   ALL_PODS EVERYTHING     the range of all nodes' pods; 0.0.0.0 or ::
+#   NAME ADDRESS            of the node
+#   RANGES ROUTES           of its pods, as host-local wants them
+#   ALL_PODS EVERYTHING     the ranges of all nodes' pods; what to listen on
+#   GATES                   features of Kubernetes to switch
 #   HERE BIN IMAGES PKI     where this folder, Kubernetes' programs, the images and the certificates are
 #   DISK LOGS               a folder that outlives the node's processes; one for its logs
 #   CNI                     "early": with a network configuration from the start; "late": somebody will write one;
@@ -97,6 +99,7 @@ write_kubelet_config() {
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 address: "$EVERYTHING"
+featureGates: {${GATES/=/: }}
 cgroupDriver: cgroupfs
 failSwapOn: false
 enforceNodeAllocatable: [pods]
@@ -118,6 +121,7 @@ write_kube_proxy_config() {
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 mode: iptables
+featureGates: {${GATES/=/: }}
 clusterCIDR: $ALL_PODS
 bindAddress: "$ADDRESS"
 hostnameOverride: $NAME
@@ -133,7 +137,7 @@ write_network() {
   "name": "testnet",
   "plugins": [
     {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true,
-     "ipam": {"type": "host-local", "ranges": [[{"subnet": "$POD_CIDR"}]], "routes": [{"dst": "$EVERYTHING/0"}]}},
+     "ipam": {"type": "host-local", "ranges": $RANGES, "routes": $ROUTES}},
     {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
     {"type": "cni_recorder.py", "capabilities": {"io.kubernetes.cri.pod-annotations": true}}
   ]

@@ -3,8 +3,8 @@
 each node a containerd, a kubelet and a kube-proxy, in namespaces of their own.
 
 Nothing of it is visible outside but its processes, its folder and its cgroups, so that any number can be up.
-Addresses: 10.77.0.1 the control plane, 10.77.0.11.. the nodes, 10.244.N.0/24 pods, 10.96.0.0/16 services; with IPv6,
-and then without IPv4, fd77::1, fd77::b.., fd44:0:0:N::/64, fd96::/112. Images: heddle.test/{pause,busybox,tools}:1.
+Addresses: 10.77.0.1 the control plane, 10.77.0.11.. the nodes, 10.244.N.0/24 pods, 10.96.0.0/16 services; of IPv6,
+alone or beside these, fd77::1, fd77::b.., fd44:0:0:N::/64, fd96::/112. Images: heddle.test/{pause,busybox,tools}:1.
 There is no cluster DNS.
 """
 import base64
@@ -17,7 +17,7 @@ import subprocess
 import time
 
 import pki
-from addresses import FAMILIES, in_url
+from addresses import FAMILIES, in_url, listed
 from namespaces import (IN_CGROUPS, TestbedError, children_of, end_with_parent, init_below, make_cgroups, remove_cgroups,
                         start_machine, started_at)
 
@@ -60,8 +60,9 @@ class Node:
     def __init__(self, cluster, number):
         self.cluster = cluster
         self.name = f"node{number}"
-        self.address = cluster.family.machine(10 + number)
-        self.pod_cidr = cluster.family.pods_of(number)
+        self.addresses = [family.machine(10 + number) for family in cluster.families]
+        self.address = self.addresses[0]
+        self.pod_cidrs = [family.pods_of(number) for family in cluster.families]
         self.disk = f"{cluster.folder}/{self.name}"
         self.cgroups = []
         self.pid = 0
@@ -83,8 +84,11 @@ class Node:
         cluster = self.cluster
         self._wire()
         self.cgroups = make_cgroups(f"heddle-cluster-{cluster.name}-{self.name}")
-        settings = {"PATH": PATH, "HOME": "/root", "NAME": self.name, "ADDRESS": self.address, "POD_CIDR": self.pod_cidr,
-                    "ALL_PODS": str(cluster.family.pods), "EVERYTHING": cluster.family.everything,
+        settings = {"PATH": PATH, "HOME": "/root", "NAME": self.name, "ADDRESS": self.address,
+                    "RANGES": json.dumps([[{"subnet": pods}] for pods in self.pod_cidrs]),
+                    "ROUTES": json.dumps([{"dst": family.everything + "/0"} for family in cluster.families]),
+                    "ALL_PODS": listed(family.pods for family in cluster.families), "EVERYTHING": cluster.everything,
+                    "GATES": cluster.gates,
                     "HERE": HERE, "BIN": cluster.build + "/bin", "IMAGES": cluster.build + "/images",
                     "PKI": cluster.folder + "/pki", "DISK": self.disk, "LOGS": cluster.folder + "/logs", "CNI": cni}
         process = cluster.spawn(
@@ -95,22 +99,29 @@ class Node:
         self.pid = init_below(process.pid)
 
     def _wire(self):
-        name, family = self.name, self.cluster.family
-        ip = " ".join(family.ip)
+        name = self.name
         self.cluster.run("sh", "-ec", f"""
             ip netns add {name}
             ip link add v{name} type veth peer name eth0 netns {name}
             ip link set v{name} master bridge0 up
             ip -n {name} link set lo up
-            ip -n {name} address add {self.address}/{family.bits} dev eth0 {" ".join(family.added)}
-            ip -n {name} link set eth0 up
+            ip -n {name} link set eth0 up""")
+        for number, family in enumerate(self.cluster.families):
+            self._route(number, family)
+
+    def _route(self, number, family):
+        name, address, pods = self.name, self.addresses[number], self.pod_cidrs[number]
+        ip = " ".join(family.ip)
+        self.cluster.run("sh", "-ec", f"""
+            ip -n {name} address add {address}/{family.bits} dev eth0 {" ".join(family.added)}
             {ip} -n {name} route add default via {family.control_plane}
             ip netns exec {name} sysctl -qw {family.forward}=1
-            {ip} route replace {self.pod_cidr} via {self.address}""")
+            {ip} route replace {pods} via {address}""")
         for other in self.cluster.nodes.values():
             if other is not self:
-                self.cluster.run(*family.ip, "-n", name, "route", "replace", other.pod_cidr, "via", other.address)
-                self.cluster.run(*family.ip, "-n", other.name, "route", "replace", self.pod_cidr, "via", self.address)
+                self.cluster.run(*family.ip, "-n", name, "route", "replace", other.pod_cidrs[number], "via",
+                                 other.addresses[number])
+                self.cluster.run(*family.ip, "-n", other.name, "route", "replace", pods, "via", address)
 
     def command(self, *words):
         """Runs as a service of the node would: in its namespaces, and in a cgroup beside the pods'."""
@@ -161,12 +172,15 @@ def end(process, number=signal.SIGTERM, seconds=10):
 
 class Cluster:
     """`folder` must not exist yet; it is removed by `down`. With `linger` the cluster outlives this process. `family` is
-    "ipv4" or "ipv6", the only one that there is."""
+    "ipv4", "ipv6" or "dual", then the only ones that there are."""
 
     def __init__(self, folder, name="", linger=False, family="ipv4"):
         self.folder = folder
         self.family_name = family
-        self.family = FAMILIES[family]
+        self.families = FAMILIES[family]
+        self.family = self.families[0]
+        self.everything = self.families[-1].everything  # :: is for IPv4 too
+        self.gates = "IPv6DualStack=" + ("true" if len(self.families) > 1 else "false")  # off by default in 1.20
         self.server = f"https://{in_url(self.family.control_plane)}:6443"
         self.name = name or secrets.token_hex(4)
         self.linger = linger
@@ -196,11 +210,11 @@ class Cluster:
         family = self.family
         pki.make(self.folder + "/pki", self.server, (family.control_plane, "127.0.0.1", str(family.services[1])),
                  {node.name: node.address for node in nodes})
-        self.run("sh", "-ec", f"""
-            ip link add bridge0 type bridge
-            ip address add {family.control_plane}/{family.bits} dev bridge0 {" ".join(family.added)}
-            ip link set bridge0 up
-            sysctl -qw {family.forward}=1""")
+        self.run("sh", "-ec", "ip link add bridge0 type bridge && ip link set bridge0 up")
+        for each in self.families:
+            self.run("sh", "-ec", f"""
+                ip address add {each.control_plane}/{each.bits} dev bridge0 {" ".join(each.added)}
+                sysctl -qw {each.forward}=1""")
         self.start_etcd()
         self.start_api_server()
         self._start_controllers()
@@ -208,9 +222,10 @@ class Cluster:
             self.nodes[node.name] = node
             node.begin(cni)
             self.save()
-        self.run(*family.ip, "route", "replace", str(family.services), "via", nodes[0].address)
+        for each, address in zip(self.families, nodes[0].addresses):
+            self.run(*each.ip, "route", "replace", str(each.services), "via", address)
         for node in nodes:
-            ranges = json.dumps({"spec": {"podCIDR": node.pod_cidr, "podCIDRs": [node.pod_cidr]}})
+            ranges = json.dumps({"spec": {"podCIDR": node.pod_cidrs[0], "podCIDRs": node.pod_cidrs}})
             eventually(f"{node.name} registers", lambda name=node.name, patch=ranges: self.kubectl(
                 "patch", "node", name, "-p", patch, check=False).startswith("node/"))
         if cni == "early":
@@ -275,14 +290,15 @@ class Cluster:
         known = [] if port == 6443 else ["--endpoint-reconciler-type=none"]
         self.start(
             name, self.build + "/bin/kube-apiserver", "--etcd-servers=http://127.0.0.1:2379",
-            f"--advertise-address={self.family.control_plane}", f"--bind-address={self.family.everything}",
+            f"--advertise-address={self.family.control_plane}", f"--bind-address={self.everything}",
             f"--secure-port={port}", "--allow-privileged=true",
             f"--tls-cert-file={keys}/apiserver.crt", f"--tls-private-key-file={keys}/apiserver.key",
             f"--client-ca-file={keys}/ca.crt", f"--service-account-key-file={keys}/service-accounts.pub",
             f"--service-account-signing-key-file={keys}/service-accounts.key", f"--service-account-issuer={accounts}",
             f"--api-audiences={accounts}", "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction,MutatingAdmissionWebhook,ValidatingAdmissionWebhook",
-            f"--service-cluster-ip-range={self.family.services}", f"--kubelet-client-certificate={keys}/kubelet-client.crt",
+            "--service-cluster-ip-range=" + self._services(), "--feature-gates=" + self.gates,
+            f"--kubelet-client-certificate={keys}/kubelet-client.crt",
             f"--kubelet-client-key={keys}/kubelet-client.key", f"--kubelet-certificate-authority={keys}/ca.crt",
             "--kubelet-preferred-address-types=InternalIP", f"--requestheader-client-ca-file={keys}/front-proxy-ca.crt",
             "--requestheader-allowed-names=front-proxy-client", "--requestheader-username-headers=X-Remote-User",
@@ -290,6 +306,9 @@ class Cluster:
             f"--proxy-client-cert-file={keys}/front-proxy.crt", f"--proxy-client-key-file={keys}/front-proxy.key", "--v=2",
             *known)
         eventually("the API server is ready", lambda: self.api_ready(port) or self._died(name), 90, 0.05)
+
+    def _services(self):
+        return listed(family.services for family in self.families)
 
     def api_ready(self, port=6443):
         return self.run("curl", "-s", "-m", "5", "--cacert", self.folder + "/pki/ca.crt", "--cert", self.folder + "/pki/admin.crt",
@@ -305,8 +324,8 @@ class Cluster:
                    "--bind-address=127.0.0.1", "--leader-elect=false", "--use-service-account-credentials=true",
                    f"--service-account-private-key-file={keys}/service-accounts.key", f"--root-ca-file={keys}/ca.crt",
                    f"--cluster-signing-cert-file={keys}/ca.crt", f"--cluster-signing-key-file={keys}/ca.key",
-                   "--allocate-node-cidrs=false", f"--cluster-cidr={self.family.pods}",
-                   f"--service-cluster-ip-range={self.family.services}")
+                   "--allocate-node-cidrs=false", "--cluster-cidr=" + listed(family.pods for family in self.families),
+                   "--service-cluster-ip-range=" + self._services(), "--feature-gates=" + self.gates)
         self.start("kube-scheduler", self.build + "/bin/kube-scheduler", *identity("scheduler"), "--bind-address=127.0.0.1",
                    "--leader-elect=false")
 
