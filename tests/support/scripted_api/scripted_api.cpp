@@ -455,13 +455,13 @@ void ScriptedApi::put(const std::string& path, const std::string& name, const st
   const std::lock_guard lock(mutex_);
   const std::string versioned = with_version(object, ++version_);
   const bool is_new = objects_[path].insert_or_assign(name, versioned).second;
-  events_.push_back({version_, path, event(is_new ? "ADDED" : "MODIFIED", path, versioned)});
+  events_.push_back({version_, path, event(is_new ? "ADDED" : "MODIFIED", path, versioned), name});
   changed_.notify_all();
 }
 
 void ScriptedApi::remove(const std::string& path, const std::string& name) {
   const std::lock_guard lock(mutex_);
-  events_.push_back({++version_, path, event("DELETED", path, objects_[path].at(name))});
+  events_.push_back({++version_, path, event("DELETED", path, objects_[path].at(name)), name});
   objects_[path].erase(name);
   changed_.notify_all();
 }
