@@ -208,7 +208,7 @@ def bundle_in(archive, *flags):
 
 def all_that_a_report_needs_is_collected_without_secrets():
     CLUSTER.kubectl("-n", "shop", "exec", "client", "--", "curl", "-s", "-m", "5",
-                    f"http://{address_of('web', 'shop')}/cloth?session=SEEDED-query", check=False)
+                    f"http://{HEDDLE.address_of('web', 'shop')}/cloth?session=SEEDED-query", check=False)
     archive = CLUSTER.folder + "/bundle.tar.gz"
     found = bundle_in(archive)
     manifest = json.loads(found["manifest.json"])
