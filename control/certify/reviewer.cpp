@@ -12,8 +12,8 @@ struct Reviewer::Impl {
   source::kubernetes::Caller caller;
 };
 
-Reviewer::Reviewer(source::kubernetes::Access access, std::string audience, ReviewCounters& counters)
-    : impl_(new Impl{std::move(audience), counters, source::kubernetes::Caller(std::move(access))}) {}
+Reviewer::Reviewer(const source::kubernetes::Access& access, std::string audience, ReviewCounters& counters)
+    : impl_(new Impl{std::move(audience), counters, source::kubernetes::Caller(access)}) {}
 
 Reviewer::~Reviewer() = default;
 

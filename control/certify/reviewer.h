@@ -15,7 +15,7 @@ namespace heddle::control {
 class Reviewer {
  public:
   // `audience` is a DNS name. `counters` must outlive it.
-  Reviewer(source::kubernetes::Access access, std::string audience, ReviewCounters& counters);
+  Reviewer(const source::kubernetes::Access& access, std::string audience, ReviewCounters& counters);
   ~Reviewer();
   Reviewer(const Reviewer&) = delete;
   Reviewer& operator=(const Reviewer&) = delete;
