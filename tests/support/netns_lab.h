@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "base/ip.h"
+#include "tests/support/eventually.h"
 
 // Network namespaces, cgroups and sockets for tests that need the real kernel. Everything is anonymous or
 // named after the test process and ends with its owner. Set-up failures throw std::runtime_error: the test
@@ -87,9 +88,6 @@ class TestBpffs {
  private:
   std::string path_;
 };
-
-// Whether the condition became true in time; asks again every few milliseconds.
-bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit = patience);
 
 // Sockets. Negative errno values are returned where a number is.
 int bind_to(const Fd& socket, const std::string& address);  // "10.0.0.2:80", "[::]:80"

@@ -10,6 +10,7 @@
 
 #include "base/io/cgroup.h"
 #include "base/io/file.h"
+#include "tests/support/eventually.h"
 #include "tools/process/spawn.h"
 
 namespace heddle::tools {
@@ -71,10 +72,9 @@ TEST_P(DemoInterrupted, RemovesEverythingOnCtrlC) {
   spec.output_file = "/dev/null";
   auto pid = spawn(spec);
   ASSERT_TRUE(pid) << pid.error().message();
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   const auto socket = "/run/heddle-lab/" + lab_name() + GetParam() + "/lab.sock";
-  while (!std::filesystem::exists(socket) && std::chrono::steady_clock::now() < deadline) ::usleep(10'000);
-  ASSERT_TRUE(std::filesystem::exists(socket)) << "the demo did not bring that lab up";
+  ASSERT_TRUE(test::eventually([&] { return std::filesystem::exists(socket); }))
+      << "the demo did not bring that lab up";
   ::kill(*pid, SIGINT);
   int status = 0;
   ASSERT_EQ(::waitpid(*pid, &status, 0), *pid);

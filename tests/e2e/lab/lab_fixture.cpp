@@ -87,13 +87,4 @@ std::string LabTest::remains() const {
   return out;
 }
 
-bool LabTest::wait_until(const std::function<bool()>& condition, std::chrono::seconds limit) {
-  const auto deadline = std::chrono::steady_clock::now() + limit;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    ::usleep(20'000);
-  }
-  return true;
-}
-
 }  // namespace heddle::tools

@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <functional>
 
+#include "tests/support/eventually.h"
 #include "tools/process/spawn.h"
 
 namespace heddle::tools {
@@ -28,8 +29,6 @@ class LabTest : public testing::Test {
   std::string objects(const std::string& yaml);
   // What is left of the lab: folders, mounts, cgroups. Empty when nothing is.
   std::string remains() const;
-  static bool wait_until(const std::function<bool()>& condition,
-                         std::chrono::seconds limit = std::chrono::seconds(20));
 
   std::string name_;
   std::string folder_;

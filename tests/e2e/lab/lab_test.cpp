@@ -11,6 +11,7 @@
 #include "base/io/cgroup.h"
 #include "base/io/file.h"
 #include "lab_fixture.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::tools {
 namespace {
@@ -77,13 +78,13 @@ TEST_F(BareLab, FollowsReadinessInEndpointSlicesAndServiceAddresses) {
   EXPECT_FALSE(ready_in_slice());
   EXPECT_FALSE(in_pod("client", {"curl", "-sS", "--max-time", "2", "http://web/ready"}).exit.ok());
   ASSERT_TRUE(in_pod("server", {"sh", "-c", "echo yes > /mnt/state/ready"}).exit.ok());
-  ASSERT_TRUE(wait_until([&] { return ready_in_slice(); }));
-  ASSERT_TRUE(wait_until([&] {
+  ASSERT_TRUE(test::eventually([&] { return ready_in_slice(); }));
+  ASSERT_TRUE(test::eventually([&] {
     return in_pod("client", {"curl", "-sS", "--max-time", "2", "http://web.default.svc.cluster.local/ready"})
                .out == "yes\n";
   }));
   ASSERT_TRUE(in_pod("server", {"rm", "/mnt/state/ready"}).exit.ok());
-  EXPECT_TRUE(wait_until([&] { return !ready_in_slice(); }));
+  EXPECT_TRUE(test::eventually([&] { return !ready_in_slice(); }));
 }
 
 // Pods that become ready within moments of each other, each a change of the nodes' rules: the last must be in
@@ -118,7 +119,7 @@ spec: {selector: {app: web}, ports: [{port: 80}]}
       ++count;
     return count;
   };
-  EXPECT_TRUE(wait_until([&] { return running() == 12; }));
+  EXPECT_TRUE(test::eventually([&] { return running() == 12; }));
   EXPECT_TRUE(write_file_atomically(gate, "", 0644));
   up.get();
   ::unlink(gate.c_str());
@@ -160,9 +161,9 @@ TEST_F(BareLab, GivesADeletedPodsAddressBack) {
   const auto lease = "/run/heddle-lab/" + name_ + "/nodes/a/ipam/heddle-lab/" + pod_ip("client", 0);
   ASSERT_TRUE(std::filesystem::exists(lease)) << lease;
   heddle_ok({"lab", "delete", "Pod", "client", "--name", name_});
-  EXPECT_TRUE(wait_until([&] { return !std::filesystem::exists(lease); }));
+  EXPECT_TRUE(test::eventually([&] { return !std::filesystem::exists(lease); }));
   const auto object = "/run/heddle-lab/" + name_ + "/objects/Pod_default_client.json";
-  EXPECT_TRUE(wait_until([&] { return !std::filesystem::exists(object); })) << object;
+  EXPECT_TRUE(test::eventually([&] { return !std::filesystem::exists(object); })) << object;
 }
 
 // The processes in a cgroup and all below it: the containers of a node's pods.
@@ -182,10 +183,10 @@ TEST_F(BareLab, StartsAContainerAgainThatEnded) {
   up();
   const auto pods = *cgroup2_mount() + "/heddle-lab/" + name_ + "/a/kubepods";
   std::vector<int> before;
-  ASSERT_TRUE(wait_until([&] { return (before = processes_below(pods)).size() == 1; })) << pods;
+  ASSERT_TRUE(test::eventually([&] { return (before = processes_below(pods)).size() == 1; })) << pods;
   ASSERT_EQ(::kill(before[0], SIGKILL), 0);
   std::vector<int> after;
-  EXPECT_TRUE(wait_until([&] {
+  EXPECT_TRUE(test::eventually([&] {
     after = processes_below(pods);
     return after.size() == 1 && after[0] != before[0];
   })) << testing::PrintToString(after);
@@ -199,8 +200,8 @@ TEST_F(BareLab, IsRemovedWhenItsDaemonWasKilledHalfWay) {
   auto up = spawn(spec);
   ASSERT_TRUE(up) << up.error().message();
   // As soon as the first namespace is there, and before the pods are.
-  ASSERT_TRUE(
-      wait_until([&] { return std::filesystem::exists("/run/heddle-lab/" + name_ + "/netns/fabric"); }));
+  ASSERT_TRUE(test::eventually(
+      [&] { return std::filesystem::exists("/run/heddle-lab/" + name_ + "/netns/fabric"); }));
   ::kill(*up, SIGKILL);
   const auto labs = heddle_json({"lab", "list"});
   for (const auto& lab : labs.at("labs").as_array()) {

@@ -2,6 +2,7 @@
 // A lab with the mesh: what a person does first, and what the views say about it.
 #include <gmock/gmock.h>
 #include "lab_fixture.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::tools {
 namespace {
@@ -108,9 +109,9 @@ TEST_P(MeshedLab, ForgetsADeletedServiceAndGivesItsAddressBack) {
   };
   ASSERT_EQ(state(), "service");
   heddle_ok({"lab", "delete", "Service", "shop/web", "--name", name_});
-  EXPECT_TRUE(wait_until([&] { return state() != "service"; })) << "control goes on knowing it";
+  EXPECT_TRUE(test::eventually([&] { return state() != "service"; })) << "control goes on knowing it";
   heddle_ok({"lab", "apply", HEDDLE_EXAMPLES "/shop/web.yaml", "--name", name_});
-  EXPECT_TRUE(wait_until([&] { return state() == "service"; }));
+  EXPECT_TRUE(test::eventually([&] { return state() == "service"; }));
 }
 
 TEST_P(MeshedLab, OutlivesRestartsOfEveryProgram) {

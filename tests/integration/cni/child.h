@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::cni::test {
 
@@ -37,17 +38,7 @@ class Child {
   std::chrono::steady_clock::time_point start_;
 };
 
-// Until the condition holds; false after ten seconds.
-template <class Condition>
-bool eventually(Condition condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    timespec pause{0, 2'000'000};
-    ::nanosleep(&pause, nullptr);
-  }
-  return true;
-}
+using heddle::test::eventually;
 
 // A folder that goes with it.
 class TemporaryFolder {

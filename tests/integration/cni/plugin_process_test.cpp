@@ -87,9 +87,7 @@ void answer(const Fd& connection, node::CniReply reply) {
 
 class PluginProcess : public testing::Test {
  protected:
-  void SetUp() override {
-    if (!netns_.made()) GTEST_SKIP() << "needs root to make a network namespace";
-  }
+  void SetUp() override { ASSERT_TRUE(netns_.made()) << "needs root to make a network namespace"; }
   std::string config(const std::string& more = "", const std::string& version = "1.0.0") const {
     return R"({"cniVersion":")" + version + R"(","name":"net","type":"heddle-cni","runDir":")" +
            folder_.path() + "\"" + (more.empty() ? "" : "," + more) + ",\"prevResult\":" + prev_result + "}";

@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::test {
 namespace {
@@ -89,13 +90,7 @@ bool ControlProcess::ready() const {
 
 void ControlProcess::start() {
   launch();
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-  bool is_ready = false;
-  while (!is_ready && std::chrono::steady_clock::now() < deadline) {
-    is_ready = ready();
-    if (!is_ready) std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  ASSERT_TRUE(is_ready) << "not ready after 30 s";
+  ASSERT_TRUE(heddle::test::eventually([this] { return ready(); })) << "not ready after 30 s";
 }
 
 void ControlProcess::kill() {

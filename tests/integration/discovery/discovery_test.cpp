@@ -11,6 +11,7 @@
 #include "proxy/io/loop.h"
 #include "tests/integration/discovery/scripted_control.h"
 #include "tests/support/authority/authority.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::proxy {
 namespace {
@@ -156,10 +157,9 @@ TEST_F(Discover, SharesOneStreamBetweenWorkersAndLookups) {
   const auto theirs = second->lookup(client, SocketAddress::parse(vip).value());
   std::thread runs([&] { other.run(); });
   EXPECT_NE(theirs, entry);
-  for (int i = 0; i < 200 && discovery->state_json().find("\"workers\":2") == std::string::npos; ++i) {
-    std::this_thread::sleep_for(10ms);
-  }
-  EXPECT_NE(discovery->state_json().find("\"workers\":2"), std::string::npos) << discovery->state_json();
+  EXPECT_TRUE(heddle::test::eventually([this] {
+    return discovery->state_json().find("\"workers\":2") != std::string::npos;
+  })) << discovery->state_json();
   EXPECT_EQ(control->profile_calls(vip), 1);
   EXPECT_EQ(control->get_calls(web), 1);
   other.post([&] {

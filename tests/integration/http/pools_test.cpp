@@ -6,6 +6,7 @@
 
 #include "proxy/http/client_waiter.h"
 #include "tests/integration/http/proxy_lab.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::proxy {
 namespace {
@@ -61,12 +62,6 @@ struct Waiter final : http::ClientWaiter {
   int ready = 0, failed = 0;
 };
 
-bool eventually(const std::function<bool()>& holds) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!holds() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-  return holds();
-}
-
 TEST(Pools, CloseTheConnectionsOfAPodThatLeftAtOnceAndNoOthers) {
   ProxyLab lab;
   const auto app = std::make_unique<CountingApp>(lab);
@@ -87,7 +82,7 @@ TEST(Pools, CloseTheConnectionsOfAPodThatLeftAtOnceAndNoOthers) {
   EXPECT_EQ(run_command("curl -sS -m 5 http://" + plain.to_string() + "/").out, "ok");
   EXPECT_EQ(app->opened, 2) << "another pod's leaving is nothing to this one";
   forget(lab.client_pod->id);
-  EXPECT_TRUE(eventually([&] { return app->closed == 1; }));
+  EXPECT_TRUE(test::eventually([&] { return app->closed == 1; }));
   EXPECT_EQ(run_command("curl -sS -m 5 http://" + plain.to_string() + "/").out, "ok");
   EXPECT_EQ(app->opened, 3);
   app->close(lab);

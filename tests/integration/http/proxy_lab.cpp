@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "proxy/http/serve.h"
 #include "proxy/io/tcp_stream.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::proxy {
 namespace {
@@ -357,14 +358,13 @@ Nginx::Nginx(const std::string& server_body, const std::string& listen_extra) {
     ::_exit(127);
   }
   // Ready when it accepts.
-  for (int i = 0; i < 500; ++i) {
+  EXPECT_TRUE(test::eventually([this] {
     Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_storage storage{};
     const socklen_t size = address_.to_sockaddr(storage);
-    if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&storage), size) == 0) return;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  ADD_FAILURE() << "nginx accepts nobody at " << address_.to_string() << " after 5 s";
+    return ::connect(socket.get(), reinterpret_cast<sockaddr*>(&storage), size) == 0;
+  })) << "nginx accepts nobody at "
+      << address_.to_string();
 }
 
 Nginx::~Nginx() {

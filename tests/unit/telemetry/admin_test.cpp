@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "tests/support/eventually.h"
 
 namespace heddle::proxy {
 namespace {
@@ -182,8 +183,8 @@ TEST_F(Admin, StreamsWhatATapAsksFor) {
   EXPECT_TRUE(read_until("/seen")) << answer;
   EXPECT_EQ(answer.find("/hidden"), std::string::npos);
   fd.reset();
-  for (int i = 0; i < 5000 && recorder.recording(); ++i) std::this_thread::sleep_for(1ms);
-  EXPECT_FALSE(recorder.recording()) << "the tap outlived its reader";
+  EXPECT_TRUE(heddle::test::eventually([this] { return !recorder.recording(); }))
+      << "the tap outlived its reader";
 }
 
 TEST_F(Admin, LeavesItsAddressToANewerProxyWhenToldTo) {
@@ -194,7 +195,7 @@ TEST_F(Admin, LeavesItsAddressToANewerProxyWhenToldTo) {
   auto newer = AdminServer::start(second, registry, readiness, recorder, hooks).value();
   ASSERT_EQ(newer->port(), 0);
   server->release_address();
-  for (int i = 0; i < 20000 && newer->port() == 0; ++i) std::this_thread::sleep_for(1ms);
+  EXPECT_TRUE(heddle::test::eventually([&] { return newer->port() != 0; }));
   EXPECT_EQ(newer->port(), port);
   EXPECT_EQ(server->port(), 0);
 }
@@ -211,7 +212,7 @@ TEST_F(Admin, WaitsForAnAddressThatAnOlderProxyHolds) {
   EXPECT_TRUE(get("/live").starts_with("HTTP/1.1 200"));
   server.reset();
   // ...which the older one leaves alone, and the address when it is free.
-  for (int i = 0; i < 5000 && newer->port() == 0; ++i) std::this_thread::sleep_for(1ms);
+  EXPECT_TRUE(heddle::test::eventually([&] { return newer->port() != 0; }));
   EXPECT_EQ(newer->port(), port);
   EXPECT_TRUE(get("/live").starts_with("HTTP/1.1 200"));
   EXPECT_TRUE(ask(dial_tcp(port), "GET", "/live").starts_with("HTTP/1.1 200"));

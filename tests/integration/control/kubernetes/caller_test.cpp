@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Single questions to an API server that follows a script, over real TLS sockets.
 #include "control/source/kubernetes/caller.h"
+#include "tests/support/eventually.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -45,15 +46,6 @@ class KubernetesCaller : public ::testing::TestWithParam<Http> {
     return request;
   }
   static Request post(const std::string& body) { return {"POST", reviews, body, "application/json"}; }
-  template <class F>
-  static bool becomes(F condition) {
-    const auto deadline = std::chrono::steady_clock::now() + seconds(20);
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (condition()) return true;
-      std::this_thread::yield();
-    }
-    return false;
-  }
   // What `done` was told, by kind.
   struct Tally {
     std::atomic<std::size_t> answers{0};
@@ -143,13 +135,13 @@ TEST_P(KubernetesCaller, KeepsADeadlineThatPassesInTheQueue) {
   api_.hold_answers(true);
   Tally slow;
   for (std::size_t i = 0; i < most_at_once(); ++i) ask(slow);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("/pods") == most_at_once(); }));
   const auto late = caller_->call(get(), milliseconds(50));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, Errc::timeout);
   EXPECT_EQ(slow.answers, 0U) << "the ones before it are still waited for";
   api_.hold_answers(false);
-  EXPECT_TRUE(becomes([&] { return slow.answers == most_at_once(); }));
+  EXPECT_TRUE(test::eventually([&] { return slow.answers == most_at_once(); }));
   EXPECT_EQ(api_.requests("/pods"), most_at_once()) << "what nobody waits for is not asked";
 }
 
@@ -157,9 +149,9 @@ TEST_P(KubernetesCaller, AsksSoManyAtOnceAtMost) {
   api_.hold_answers(true);
   Tally tally;
   for (std::size_t i = 0; i < most_at_once() + 40; ++i) ask(tally);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("/pods") == most_at_once(); }));
   api_.hold_answers(false);
-  EXPECT_TRUE(becomes([&] { return tally.answers == most_at_once() + 40; }));
+  EXPECT_TRUE(test::eventually([&] { return tally.answers == most_at_once() + 40; }));
   EXPECT_EQ(api_.accepted(), h2() ? 1U : Caller::most_connections);
 }
 
@@ -167,11 +159,11 @@ TEST_P(KubernetesCaller, RefusesWhatTheQueueDoesNotTake) {
   api_.hold_answers(true);
   Tally tally;
   for (std::size_t i = 0; i < most_at_once(); ++i) ask(tally);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("/pods") == most_at_once(); }));
   for (std::size_t i = 0; i < Caller::most_waiting + 3; ++i) ask(tally);
-  EXPECT_TRUE(becomes([&] { return tally.exhausted == 3; }));
+  EXPECT_TRUE(test::eventually([&] { return tally.exhausted == 3; }));
   api_.hold_answers(false);
-  EXPECT_TRUE(becomes([&] { return tally.answers == most_at_once() + Caller::most_waiting; }));
+  EXPECT_TRUE(test::eventually([&] { return tally.answers == most_at_once() + Caller::most_waiting; }));
   EXPECT_EQ(tally.exhausted, 3U);
 }
 
@@ -180,7 +172,7 @@ TEST_P(KubernetesCaller, AnswersWhatIsOutstandingWhenItEnds) {
   Tally tally;
   const std::size_t all = most_at_once() + 16;
   for (std::size_t i = 0; i < all; ++i) ask(tally);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most_at_once(); }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("/pods") == most_at_once(); }));
   caller_.reset();
   EXPECT_EQ(tally.closed, all);
 }

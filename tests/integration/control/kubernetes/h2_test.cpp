@@ -13,6 +13,7 @@
 #include "control/source/kubernetes/connections.h"
 #include "control/source/kubernetes/source.h"
 #include "scratch_folder.h"
+#include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::source::kubernetes {
@@ -45,26 +46,17 @@ class KubernetesH2 : public ::testing::Test {
   }
   ~KubernetesH2() override { api_.hold_answers(false); }
 
-  template <class F>
-  static bool becomes(F condition) {
-    const auto deadline = std::chrono::steady_clock::now() + seconds(20);
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (condition()) return true;
-      std::this_thread::yield();
-    }
-    return false;
-  }
   // Every watch is open: what comes now is an event.
   bool watches() {
     auto made = make_kubernetes_source(options_);
     EXPECT_TRUE(made) << made.error().message();
     source_ = std::move(*made);
     EXPECT_TRUE(source_->start([](const std::shared_ptr<const Snapshot>&) {}));
-    return becomes([&] { return source_->status().synced && source_->status().connected; });
+    return test::eventually([&] { return source_->status().synced && source_->status().connected; });
   }
   bool hears_of(const std::string& name) {
     api_.put(ScriptedApi::pods, name, pod(name));
-    return becomes([&] { return source_->current()->find_pod("shop", name) != nullptr; });
+    return test::eventually([&] { return source_->current()->find_pod("shop", name) != nullptr; });
   }
   std::size_t open_watches() const {
     std::size_t out = 0;
@@ -102,8 +94,9 @@ TEST_F(KubernetesH2, EndsWhatRunsOnAConnectionThatSaidFarewellAndGoesOnOverAnoth
   EXPECT_TRUE(hears_of("a")) << "watches that run go on";
   EXPECT_EQ(api_.accepted(), 1U);
   api_.end_watches(true);
-  EXPECT_TRUE(becomes([&] { return api_.accepted() == 2 && open_watches() == 5 && api_.connected() == 1; }))
-      << "the old connection is closed when its last watch has ended";
+  EXPECT_TRUE(test::eventually([&] {
+    return api_.accepted() == 2 && open_watches() == 5 && api_.connected() == 1;
+  })) << "the old connection is closed when its last watch has ended";
   EXPECT_TRUE(hears_of("b"));
   EXPECT_EQ(api_.accepted(), 2U);
   EXPECT_EQ(api_.requests("pods?limit"), 1U) << "nothing was missed";
@@ -127,14 +120,14 @@ TEST_F(KubernetesH2, NoticesAServerThatVanishedLongBeforeTheSilenceOfAWatchTells
   EXPECT_TRUE(hears_of("a")) << "over another connection";
   EXPECT_EQ(api_.requests("pods?limit"), 1U);
   api_.freeze_connections(false);
-  EXPECT_TRUE(becomes([&] { return api_.connected() == 1; })) << "and the old one was closed";
+  EXPECT_TRUE(test::eventually([&] { return api_.connected() == 1; })) << "and the old one was closed";
 }
 
 TEST_F(KubernetesH2, KeepsAQuietConnectionWhoseServerAnswers) {
   options_.timeouts.ping_after = milliseconds(10);
   options_.timeouts.ping_answer = seconds(20);
   ASSERT_TRUE(watches());
-  EXPECT_TRUE(becomes([&] { return api_.pings() >= 10; }));
+  EXPECT_TRUE(test::eventually([&] { return api_.pings() >= 10; }));
   EXPECT_TRUE(hears_of("a"));
   EXPECT_EQ(api_.accepted(), 1U);
 }
@@ -142,7 +135,7 @@ TEST_F(KubernetesH2, KeepsAQuietConnectionWhoseServerAnswers) {
 TEST_F(KubernetesH2, ConnectsOnceMoreWhereTheServerTakesNoMoreStreams) {
   api_.limit_streams(2);
   ASSERT_TRUE(watches());
-  EXPECT_TRUE(becomes([&] { return open_watches() == 5; }));
+  EXPECT_TRUE(test::eventually([&] { return open_watches() == 5; }));
   EXPECT_TRUE(hears_of("a"));
   EXPECT_EQ(api_.accepted(), 3U) << "two, two and one";
 }
@@ -156,9 +149,9 @@ TEST_F(KubernetesH2, WaitsForAStreamWhenThereAreConnectionsEnough) {
     asker->call(get(), long_enough, [&](const Result<Answer>& answer) { answers += answer ? 1 : 0; });
   }
   constexpr auto most = static_cast<std::size_t>(Connections::most_shared);
-  ASSERT_TRUE(becomes([&] { return api_.requests("/pods") == most; }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("/pods") == most; }));
   api_.hold_answers(false);
-  EXPECT_TRUE(becomes([&] { return answers == 20; }));
+  EXPECT_TRUE(test::eventually([&] { return answers == 20; }));
   EXPECT_EQ(api_.accepted(), most);
 }
 
@@ -225,7 +218,7 @@ TEST_F(KubernetesH2, FollowsAServerToHttp11AndBack) {
   ASSERT_TRUE(watches());
   api_.speak_h2(false);
   api_.cut_connections();
-  EXPECT_TRUE(becomes([&] { return open_watches() == 5 && api_.connected() == 5; }));
+  EXPECT_TRUE(test::eventually([&] { return open_watches() == 5 && api_.connected() == 5; }));
   EXPECT_TRUE(hears_of("a"));
   api_.speak_h2(true);
   api_.cut_connections();
@@ -233,7 +226,7 @@ TEST_F(KubernetesH2, FollowsAServerToHttp11AndBack) {
                            ScriptedApi::services, ScriptedApi::slices}) {
     api_.bookmark(path);  // the server only finds by writing that a client of HTTP/1.1 has gone
   }
-  EXPECT_TRUE(becomes([&] { return open_watches() == 5 && api_.connected() == 1; }));
+  EXPECT_TRUE(test::eventually([&] { return open_watches() == 5 && api_.connected() == 1; }));
   EXPECT_TRUE(hears_of("b"));
 }
 

@@ -15,6 +15,7 @@
 #include "control/injector/base64.h"
 #include "control/injector/certificate.h"
 #include "process.h"
+#include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::test {
@@ -114,17 +115,8 @@ class InjectorOfACluster : public ::testing::Test {
     EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
     return fd;
   }
-  template <class F>
-  static bool becomes(F condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (condition()) return true;
-      std::this_thread::yield();
-    }
-    return false;
-  }
   bool serves() {
-    return becomes([&] { return curl(url("/healthz")) == "ok\n"; });
+    return test::eventually([&] { return curl(url("/healthz")) == "ok\n"; });
   }
 
   Authority authority_;
@@ -165,8 +157,8 @@ TEST_F(InjectorOfACluster, RefusesWhatIsNoReviewAndGoesOn) {
   EXPECT_EQ(curl(status + "--tls-max 1.1 " + url("/healthz")).substr(0, 4), "curl");
   const Fd garbage = connect();
   ASSERT_EQ(::write(garbage.get(), "GET / HTTP/1.1\r\n\r\n", 18), 18);
-  EXPECT_TRUE(
-      becomes([&] { return control.metric("heddle_control_injector_handshakes_failed_total") >= 2; }));
+  EXPECT_TRUE(test::eventually(
+      [&] { return control.metric("heddle_control_injector_handshakes_failed_total") >= 2; }));
   EXPECT_EQ(control.metric("heddle_control_injector_bad_requests_total"), 4);
   EXPECT_EQ(curl(url("/healthz")), "ok\n");
 }
@@ -178,9 +170,9 @@ TEST_F(InjectorOfACluster, TurnsConnectionsAwayBeyondItsLimitAndEndsSilentOnes) 
   ASSERT_TRUE(serves());
   std::vector<Fd> silent;
   for (int i = 0; i < 200; ++i) silent.push_back(connect());
-  EXPECT_TRUE(
-      becomes([&] { return control.metric("heddle_control_injector_connections_refused_total") >= 72; }));
-  EXPECT_TRUE(becomes([&] { return control.metric("heddle_control_injector_connections") == 0; }));
+  EXPECT_TRUE(test::eventually(
+      [&] { return control.metric("heddle_control_injector_connections_refused_total") >= 72; }));
+  EXPECT_TRUE(test::eventually([&] { return control.metric("heddle_control_injector_connections") == 0; }));
   EXPECT_EQ(curl(url("/healthz")), "ok\n");
 }
 
@@ -188,7 +180,7 @@ TEST_F(InjectorOfACluster, MakesTheSecretWhereThereIsNone) {
   ControlProcess control(flags());
   control.start();
   const std::string create = "POST /api/v1/namespaces/heddle/secrets";
-  ASSERT_TRUE(becomes([&] { return !api_.bodies(create).empty(); }));
+  ASSERT_TRUE(test::eventually([&] { return !api_.bodies(create).empty(); }));
   const auto made = json::parse(api_.bodies(create).front());
   EXPECT_EQ(made.at("type"), "kubernetes.io/tls");
   EXPECT_EQ(made.at("metadata").at("name"), "heddle-injector-tls");
@@ -216,7 +208,7 @@ TEST_F(InjectorOfACluster, TellsApiServersWhatToVerifyItWith) {
   ControlProcess control(flags());
   control.start();
   const std::string patch = std::string("PATCH ") + configuration_path;
-  ASSERT_TRUE(becomes([&] { return !api_.bodies(patch).empty(); }));
+  ASSERT_TRUE(test::eventually([&] { return !api_.bodies(patch).empty(); }));
   EXPECT_EQ(json::parse(api_.bodies(patch).front()),
             json::value(json::array{{{"op", "test"}, {"path", "/metadata/resourceVersion"}, {"value", "9"}},
                                     {{"op", "add"},
@@ -230,7 +222,7 @@ TEST_F(InjectorOfACluster, RenewsACertificateThatIsDueAndKeepsItsAuthority) {
   ControlProcess control(flags());
   control.start();
   const std::string patch = std::string("PATCH ") + secret_path;
-  ASSERT_TRUE(becomes([&] { return !api_.bodies(patch).empty(); }));
+  ASSERT_TRUE(test::eventually([&] { return !api_.bodies(patch).empty(); }));
   const auto operations = json::parse(api_.bodies(patch).front()).as_array();
   EXPECT_EQ(operations.at(0).at("value"), "7");
   const auto authorities = from_base64(operations.at(1).at("value").at("ca.crt").as_string());
@@ -276,9 +268,10 @@ TEST_F(InjectorOfACluster, PutsCaBundleRightAsSoonAsSomebodyElseChangesIt) {
   control.start();
   ASSERT_TRUE(serves());
   const std::string patch = std::string("PATCH ") + configuration_path;
-  ASSERT_TRUE(becomes([&] { return api_.requests("fieldSelector=metadata.name%3Dheddle-injector&") == 1; }));
+  ASSERT_TRUE(
+      test::eventually([&] { return api_.requests("fieldSelector=metadata.name%3Dheddle-injector&") == 1; }));
   api_.keep(configuration_path, configuration("another"));
-  EXPECT_TRUE(becomes([&] { return !api_.bodies(patch).empty(); }));
+  EXPECT_TRUE(test::eventually([&] { return !api_.bodies(patch).empty(); }));
 }
 
 TEST_F(InjectorOfACluster, FreesANodeWhoseAgentIsReadyAndTriesAgainAfterAConflict) {
@@ -296,7 +289,8 @@ TEST_F(InjectorOfACluster, FreesANodeWhoseAgentIsReadyAndTriesAgainAfterAConflic
            R"({"metadata":{"name":"agent","namespace":"heddle","ownerReferences":[{"kind":"DaemonSet",)"
            R"("name":"heddle-agent","controller":true}]},"spec":{"nodeName":"n1"},)"
            R"("status":{"conditions":[{"type":"Ready","status":"True"}]}})");
-  ASSERT_TRUE(becomes([&] { return control.metric("heddle_control_startup_taints_removed_total") == 1; }));
+  ASSERT_TRUE(
+      test::eventually([&] { return control.metric("heddle_control_startup_taints_removed_total") == 1; }));
   EXPECT_EQ(control.metric("heddle_control_startup_taint_conflicts_total"), 1);
   EXPECT_EQ(api_.bodies("PATCH /api/v1/nodes/n1").size(), 2U);
 }

@@ -6,6 +6,7 @@
 
 #include "base/io/file.h"
 #include "control/certify/issuer_secret.h"
+#include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
 #include "tests/unit/control/scratch_folder.h"
 
@@ -40,15 +41,6 @@ class IssuerInASecret : public ::testing::Test {
   }
   std::unique_ptr<IssuerSecret> replica(const std::string& folder) {
     return std::make_unique<IssuerSecret>(*caller_, options(folder_.file(folder)));
-  }
-  template <class F>
-  static bool becomes(F condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (condition()) return true;
-      std::this_thread::yield();
-    }
-    return false;
   }
   static std::string text(const std::string& path) {
     const auto read = read_file(path);
@@ -162,13 +154,13 @@ TEST_F(IssuerInASecret, IsTakenUpAsSoonAsTheApiServerTellsOfAnother) {
   for (int i = 0; i < 3; ++i) {
     const Issuer next = issuer();
     give({next.certificate, next.key, root.certificate, {}, {}});
-    ASSERT_TRUE(becomes([&] { return text(mine.certificate_path()) == next.certificate; }));
+    ASSERT_TRUE(test::eventually([&] { return text(mine.certificate_path()) == next.certificate; }));
     api_.cut_connections();  // what comes before the next watch began is found by that
   }
   const Root another = make_root("cluster.local").value();
   api_.keep(configmaps + "/heddle-trust-anchors",
             trust_anchors_object("heddle", "heddle-trust-anchors", root.certificate + another.certificate));
-  EXPECT_TRUE(becomes(
+  EXPECT_TRUE(test::eventually(
       [&] { return text(mine.trust_anchors_path()).find(another.certificate) != std::string::npos; }));
 }
 
@@ -186,9 +178,9 @@ TEST_F(IssuerInASecret, IsLookedForNowAndThenWhereWatchingIsNotAllowed) {
   IssuerSecret mine(*caller_, with);
   ASSERT_TRUE(mine.fetch());
   mine.start();
-  ASSERT_TRUE(becomes([&] { return api_.requests("fieldSelector=metadata.name") == 2; }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("fieldSelector=metadata.name") == 2; }));
   give({next.certificate, next.key, root.certificate, {}, {}});
-  EXPECT_TRUE(becomes([&] { return text(mine.certificate_path()) == next.certificate; }));
+  EXPECT_TRUE(test::eventually([&] { return text(mine.certificate_path()) == next.certificate; }));
   EXPECT_EQ(api_.requests("fieldSelector=metadata.name"), 2U) << "what is refused is not asked again soon";
 }
 

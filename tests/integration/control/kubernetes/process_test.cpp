@@ -6,6 +6,7 @@
 
 #include "client.h"
 #include "process.h"
+#include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::test {
@@ -44,15 +45,6 @@ class ControlOfACluster : public ::testing::Test {
   std::vector<std::string> flags() const {
     return {"--source=kubernetes", "--kubeconfig=" + folder_.file("config"), "--context=c"};
   }
-  template <class F>
-  static bool becomes(F condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (condition()) return true;
-      std::this_thread::yield();
-    }
-    return false;
-  }
 
   Authority authority_;
   ScriptedApi api_{authority_};
@@ -70,7 +62,7 @@ TEST_F(ControlOfACluster, ServesItsEndpointsAlsoWhileTheApiServerIsAway) {
   EXPECT_EQ(update->add().addrs(0).addr().ip().ipv4(), 0x0a010001U);
   EXPECT_EQ(update->add().addrs(0).tls_identity().dns_like_identity().name(),
             "default.shop.serviceaccount.identity.heddle.cluster.local");
-  ASSERT_TRUE(becomes([&] { return control.metric("heddle_control_source_connected") == 1; }));
+  ASSERT_TRUE(test::eventually([&] { return control.metric("heddle_control_source_connected") == 1; }));
   EXPECT_EQ(control.metric("heddle_control_source_synced"), 1);
 
   api_.put(ScriptedApi::slices, "web-1", slice("10.1.0.2"));
@@ -82,7 +74,7 @@ TEST_F(ControlOfACluster, ServesItsEndpointsAlsoWhileTheApiServerIsAway) {
   EXPECT_EQ(update->add().addrs(0).addr().ip().ipv4(), 0x0a010002U);
 
   api_.stop();
-  ASSERT_TRUE(becomes([&] { return control.metric("heddle_control_source_connected") == 0; }));
+  ASSERT_TRUE(test::eventually([&] { return control.metric("heddle_control_source_connected") == 0; }));
   EXPECT_TRUE(control.ready());
   EXPECT_GE(control.metric("heddle_control_source_last_event_age_seconds"), 0);
   GetClient other(channel, "web.shop.svc.cluster.local:80");
@@ -102,17 +94,17 @@ TEST_F(ControlOfACluster, IsReadyOnlyOnceEverythingWasReadAndStopsBeforeWhenTold
   api_.stop();
   ControlProcess control(flags());
   control.launch();
-  ASSERT_TRUE(becomes([&] { return control.admin("/live") == "live\n"; }));
-  ASSERT_TRUE(becomes([&] { return control.metric("heddle_control_source_errors_total") >= 5; }));
+  ASSERT_TRUE(test::eventually([&] { return control.admin("/live") == "live\n"; }));
+  ASSERT_TRUE(test::eventually([&] { return control.metric("heddle_control_source_errors_total") >= 5; }));
   EXPECT_FALSE(control.ready());
   EXPECT_EQ(control.metric("heddle_control_source_synced"), 0);
   api_.start();
-  EXPECT_TRUE(becomes([&] { return control.ready(); }));
+  EXPECT_TRUE(test::eventually([&] { return control.ready(); }));
   EXPECT_EQ(control.terminate(), 0);
 
   api_.stop();
   control.launch();
-  ASSERT_TRUE(becomes([&] { return control.metric("heddle_control_source_errors_total") >= 1; }));
+  ASSERT_TRUE(test::eventually([&] { return control.metric("heddle_control_source_errors_total") >= 1; }));
   EXPECT_EQ(control.terminate(), 0);
 }
 

@@ -11,6 +11,7 @@
 
 #include "client.h"
 #include "process.h"
+#include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::test {
@@ -103,16 +104,6 @@ class LargeCluster : public ::testing::Test {
              R"({"metadata":{"name":"shop","annotations":{"linkerd.io/inject":"enabled"}}})");
   }
 
-  template <class F>
-  static bool becomes(F condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(100);
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (condition()) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    }
-    return false;
-  }
-
   Authority authority_;
   ScriptedApi api_{authority_};
   ScratchFolder folder_;
@@ -123,7 +114,7 @@ TEST_F(LargeCluster, FitsInMemoryAndTellsChangesToThoseWhoNeedThem) {
   const auto begun = Clock::now();
   ControlProcess control({"--source=kubernetes", "--kubeconfig=" + folder_.file("config")});
   control.launch();
-  ASSERT_TRUE(becomes([&] { return control.ready(); }));
+  ASSERT_TRUE(test::eventually([&] { return control.ready(); }));
   const double synced_after = std::chrono::duration<double>(Clock::now() - begun).count();
   const double resident = mebibytes(control.pid(), "VmRSS");
   EXPECT_EQ(control.metric("heddle_control_source_objects"), pods + services + services + 1);

@@ -8,6 +8,7 @@
 
 #include "base/io/file.h"
 #include "scratch_folder.h"
+#include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::source {
@@ -50,28 +51,19 @@ class KubernetesSource : public ::testing::TestWithParam<Http> {
     source_ = std::move(*made);
     ASSERT_TRUE(source_->start([this](const std::shared_ptr<const Snapshot>&) { ++announced_; }));
   }
-  template <class F>
-  bool becomes(F condition) const {
-    const auto deadline = std::chrono::steady_clock::now() + seconds(20);
-    while (std::chrono::steady_clock::now() < deadline) {
-      if (condition()) return true;
-      std::this_thread::yield();
-    }
-    return false;
-  }
   bool synced() const {
-    return becomes([&] { return source_->status().synced; });
+    return test::eventually([&] { return source_->status().synced; });
   }
   // Synced, and every watch is open: what comes now is an event.
   bool watching() const {
-    return synced() && becomes([&] { return source_->status().connected; });
+    return synced() && test::eventually([&] { return source_->status().connected; });
   }
   bool has(const std::string& name) const { return source_->current()->find_pod("shop", name) != nullptr; }
   bool gets(const std::string& name) const {
-    return becomes([&] { return has(name); });
+    return test::eventually([&] { return has(name); });
   }
   bool loses(const std::string& name) const {
-    return becomes([&] { return !has(name); });
+    return test::eventually([&] { return !has(name); });
   }
 
   test::Authority authority_;
@@ -107,7 +99,7 @@ TEST_P(KubernetesSource, ReadsEveryKindAndFollowsIt) {
   EXPECT_TRUE(gets("b"));
   EXPECT_EQ(source_->current()->find_service("shop", "web"), now->find_service("shop", "web")) << "unchanged";
   api_.put(ScriptedApi::pods, "b", pod("b", "10.0.0.3"));
-  EXPECT_TRUE(becomes(
+  EXPECT_TRUE(test::eventually(
       [&] { return source_->current()->pod_with_ip(IpAddress::parse("10.0.0.3").value()) != nullptr; }));
   api_.remove(ScriptedApi::pods, "a");
   EXPECT_TRUE(loses("a"));
@@ -119,8 +111,8 @@ TEST_P(KubernetesSource, IsNotSyncedBeforeEveryKindWasListed) {
   api_.put(ScriptedApi::pods, "a", pod("a", "10.0.0.1"));
   api_.answer_next(ScriptedApi::services, {"429 Too Many Requests", "Retry-After: 1\r\n", ""});
   start();
-  ASSERT_TRUE(becomes([&] { return api_.open_watches(ScriptedApi::pods) == 1; }));
-  ASSERT_TRUE(becomes([&] { return api_.requests(ScriptedApi::services) == 4; }));
+  ASSERT_TRUE(test::eventually([&] { return api_.open_watches(ScriptedApi::pods) == 1; }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests(ScriptedApi::services) == 4; }));
   EXPECT_FALSE(source_->status().synced);
   EXPECT_EQ(source_->current()->version(), 0U);
   EXPECT_TRUE(synced());
@@ -160,7 +152,7 @@ TEST_P(KubernetesSource, WatchesOnFromTheLastBookmarkWheneverAWatchEnds) {
     const auto lists = api_.requests("pods?limit");
     api_.bookmark(ScriptedApi::pods);
     api_.end_watches(cleanly);
-    ASSERT_TRUE(becomes([&] { return api_.requests("pods?watch") > watches; }));
+    ASSERT_TRUE(test::eventually([&] { return api_.requests("pods?watch") > watches; }));
     const std::string name = "p" + std::to_string(watches);
     api_.put(ScriptedApi::pods, name, pod(name, "10.0.0.1"));
     EXPECT_TRUE(gets(name));
@@ -189,7 +181,7 @@ TEST_P(KubernetesSource, ListsAgainWhenItsVersionIsTooOldAndForgetsWhatIsGone) {
 TEST_P(KubernetesSource, ListsAgainWhenAWatchIsRefusedWithStatus410) {
   api_.answer_next("pods?watch", {"410 Gone", "", R"({"kind":"Status","code":410})"});
   start();
-  ASSERT_TRUE(becomes([&] { return api_.requests("pods?limit") == 2; }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("pods?limit") == 2; }));
   ASSERT_TRUE(watching());
 }
 
@@ -200,7 +192,7 @@ TEST_P(KubernetesSource, ConnectsAgainWhenAWatchIsSilentForTooLong) {
   api_.hold_watches(true);
   api_.put(ScriptedApi::pods, "a", pod("a", "10.0.0.1"));
   const auto before = api_.requests("pods?watch");
-  ASSERT_TRUE(becomes([&] { return api_.requests("pods?watch") > before + 1; }));
+  ASSERT_TRUE(test::eventually([&] { return api_.requests("pods?watch") > before + 1; }));
   EXPECT_FALSE(has("a"));
   api_.hold_watches(false);
   EXPECT_TRUE(gets("a"));
@@ -224,7 +216,7 @@ TEST_P(KubernetesSource, TakesUpATokenThatWasReplaced) {
   ASSERT_TRUE(watching());
   api_.require_token("second");
   api_.end_watches(true);
-  ASSERT_TRUE(becomes([&] { return !source_->status().connected; }));
+  ASSERT_TRUE(test::eventually([&] { return !source_->status().connected; }));
   folder_.put("token", "second\n");
   api_.put(ScriptedApi::pods, "a", pod("a", "10.0.0.1"));
   EXPECT_TRUE(gets("a"));
@@ -246,14 +238,14 @@ TEST_P(KubernetesSource, ShowsItsCertificate) {
 TEST_P(KubernetesSource, SaysNothingToAServerThatIsNotTheOneItWants) {
   configure("{token: secret}", "another");
   start();
-  ASSERT_TRUE(becomes([&] { return source_->status().errors >= 5; }));
+  ASSERT_TRUE(test::eventually([&] { return source_->status().errors >= 5; }));
   EXPECT_EQ(api_.requests(""), 0U);
   source_.reset();
   test::Authority other("other");
   folder_.put("ca.crt", other.root_pem());
   configure("{token: secret}");
   start();
-  ASSERT_TRUE(becomes([&] { return source_->status().errors >= 5; }));
+  ASSERT_TRUE(test::eventually([&] { return source_->status().errors >= 5; }));
   EXPECT_EQ(api_.requests(""), 0U);
   source_.reset();
   configure("{token: secret}", "another", "insecure-skip-tls-verify: true");
@@ -267,7 +259,7 @@ TEST_P(KubernetesSource, WorksOnWithWhatItKnowsWhileTheServerIsAway) {
   start();
   ASSERT_TRUE(watching());
   api_.stop();
-  ASSERT_TRUE(becomes([&] { return !source_->status().connected; }));
+  ASSERT_TRUE(test::eventually([&] { return !source_->status().connected; }));
   EXPECT_TRUE(has("a"));
   EXPECT_TRUE(source_->status().synced);
   api_.put(ScriptedApi::pods, "b", pod("b", "10.0.0.2"));
@@ -279,7 +271,7 @@ TEST_P(KubernetesSource, WorksOnWithWhatItKnowsWhileTheServerIsAway) {
 TEST_P(KubernetesSource, StartsWhileTheServerIsAway) {
   api_.stop();
   start();
-  ASSERT_TRUE(becomes([&] { return source_->status().errors >= 5; }));
+  ASSERT_TRUE(test::eventually([&] { return source_->status().errors >= 5; }));
   EXPECT_FALSE(source_->status().synced);
   api_.start();
   EXPECT_TRUE(synced());
@@ -294,8 +286,9 @@ TEST_P(KubernetesSource, ListsAgainAfterEventsThatMakeNoSense) {
        {std::string("<html>\n"), std::string("{\"type\":\"ADDED\"}\n"), std::string(8192, 'x')}) {
     api_.send_to_watches(ScriptedApi::pods, nonsense);
     ++lists;
-    ASSERT_TRUE(becomes([&] { return api_.requests("pods?limit") == static_cast<std::size_t>(lists); }))
-        << nonsense;
+    ASSERT_TRUE(test::eventually([&] {
+      return api_.requests("pods?limit") == static_cast<std::size_t>(lists);
+    })) << nonsense;
     const std::string name = "p" + std::to_string(lists);
     api_.put(ScriptedApi::pods, name, pod(name, "10.0.0.1"));
     EXPECT_TRUE(gets(name));
@@ -315,7 +308,7 @@ TEST_P(KubernetesSource, KeepsTheLastGoodVersionOfAnObjectItCannotDecode) {
   start();
   ASSERT_TRUE(watching());
   api_.put(ScriptedApi::pods, "a", pod("a", "nowhere"));
-  ASSERT_TRUE(becomes([&] { return source_->status().broken_files == 1; }));
+  ASSERT_TRUE(test::eventually([&] { return source_->status().broken_files == 1; }));
   EXPECT_TRUE(has("a"));
   api_.put(ScriptedApi::pods, "a", pod("a", "10.0.0.1"));
   api_.put(ScriptedApi::pods, "b", pod("b", "10.0.0.2"));
@@ -345,7 +338,7 @@ TEST_P(KubernetesSource, ReadsWhatTheClusterServesAndNoticesWhenThatChanges) {
   api_.put(ScriptedApi::slices, "web-2", R"({"metadata":{"name":"web-2","namespace":"shop"}})");
   api_.serve_slices({"v1"});
   api_.end_watches(true);
-  EXPECT_TRUE(becomes([&] {
+  EXPECT_TRUE(test::eventually([&] {
     const auto now = source_->current();
     return now->objects().slices.size() == 1 && now->objects().slices[0]->meta.name == "web-2";
   }));
@@ -364,7 +357,8 @@ TEST_P(KubernetesSource, PublishesABurstTogetherAndNothingWhenNothingItReadsChan
   EXPECT_TRUE(gets("p299"));
   const auto version = source_->status().version;
   EXPECT_LE(version, 10U);
-  EXPECT_TRUE(becomes([&] { return announced_.load() >= static_cast<int>(version); })) << "told of each";
+  EXPECT_TRUE(test::eventually([&] { return announced_.load() >= static_cast<int>(version); }))
+      << "told of each";
 }
 
 TEST_P(KubernetesSource, TellsOfAKubeconfigItCannotUse) {

@@ -11,6 +11,7 @@
 #include "csr.h"
 #include "json_web_token.h"
 #include "process.h"
+#include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
 
 namespace heddle::test {
@@ -187,15 +188,11 @@ TEST_F(ReviewedTokens, OfStrangersDoNotHoldUpAnAgent) {
   for (int i = 0; i < 40; ++i) {
     requests.emplace_back([&, i] { turned_away += ask(token(std::to_string(i)), {}).code == unavailable; });
   }
-  const auto becomes = [](const auto& condition) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!condition() && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
-    return condition();
-  };
   // The test is one peer.
-  EXPECT_TRUE(becomes([&] { return turned_away == 24 && api_.requests(reviews) == 2 + 16; }));
+  EXPECT_TRUE(test::eventually([&] { return turned_away == 24 && api_.requests(reviews) == 2 + 16; }));
   std::thread agent([&] { ask(agents, {}); });
-  EXPECT_TRUE(becomes([&] { return api_.requests(reviews) == 2 + 16 + 1; })) << "its pod's token is reviewed";
+  EXPECT_TRUE(test::eventually([&] { return api_.requests(reviews) == 2 + 16 + 1; }))
+      << "its pod's token is reviewed";
   EXPECT_EQ(control_->metric("heddle_control_token_reviews_over_budget_total"), 24);
   api_.hold_answers(false);
   for (std::thread& request : requests) request.join();
