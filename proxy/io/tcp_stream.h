@@ -30,7 +30,7 @@ struct SocketOrigin {
   std::shared_ptr<SocketReturns> returns;  // null: the socket is closed
   std::uint64_t netns_cookie = 0;
   std::uint32_t pod_id = 0;
-  std::uint32_t generation : 30 = 0;  // of the agent that made it
+  std::uint32_t generation : 30 = 0;  // older than its origin's: not wanted back
   std::uint32_t ipv6 : 1 = 0;
   std::uint32_t shows_client : 1 = 0;  // the kernel was told of a client (HEDDLE_SO_CLIENT_ADDRESS)
 };

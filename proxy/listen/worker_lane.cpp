@@ -41,9 +41,11 @@ std::string WorkerLane::serve(const PodRef& pod, std::shared_ptr<PodListeners> l
     return "no listeners came with the pod and none are held";
   }
   const PodRef before = pods_.by_id(pod->id);
-  if (retired_.erase(pod->id) != 0) pod->load->leaving = false;
+  const bool was_retired = retired_.erase(pod->id) != 0;
+  if (was_retired) pod->load->leaving = false;
   pods_.upsert(pod);
   dialer_.pod_upserted(pod);
+  if (was_retired) dialer_.renew(pod->id);  // nothing told them apart from the app's while nothing redirected
   if (before && before->netns_cookie == pod->netns_cookie && policy_differs(*before, *pod))
     worker_.connections->policy_changed(pod);
   if (!listeners || (acceptor && acceptor->listeners() == listeners)) {

@@ -83,12 +83,25 @@ void BrokeredDialer::pod_upserted(const PodRef& pod) {
   PodReserves& reserves = pods_[pod->id];
   if (reserves.pod && reserves.pod->netns_cookie != pod->netns_cookie) pod_removed(pod->id);
   PodReserves& current = pods_[pod->id];
-  current.pod = pod;
+  const PodRef before = std::exchange(current.pod, pod);
+  // Sockets are tagged for one way of redirecting, marked for the other.
+  if (before && before->interception != pod->interception) renew(pod->id);
   for (const bool ipv6 : {false, true}) {
     Reserve& reserve = current.family[ipv6 ? 1 : 0];
     const bool has = std::any_of(pod->ips.begin(), pod->ips.end(),
                                  [ipv6](const IpAddress& ip) { return ip.is_v4() != ipv6; });
     if (has && !reserve.wanted) refill(pod->id, ipv6, reserve);
+  }
+}
+
+void BrokeredDialer::renew(std::uint32_t pod_id) {
+  const auto found = pods_.find(pod_id);
+  if (found == pods_.end()) return;
+  next_generation();
+  for (const bool ipv6 : {false, true}) {
+    Reserve& reserve = found->second.family[ipv6 ? 1 : 0];
+    reserve.sockets.clear();
+    if (reserve.wanted) refill(pod_id, ipv6, reserve);
   }
 }
 
@@ -143,8 +156,12 @@ void BrokeredDialer::give_back(Fd socket, const SocketOrigin& origin) {
   add(reserve, {std::move(socket), origin.generation, origin.shows_client != 0});
 }
 
-void BrokeredDialer::agent_ready() {
+void BrokeredDialer::next_generation() {
   generation_ = (generation_ + 1) & SocketOrigin::last_generation;
+}
+
+void BrokeredDialer::agent_ready() {
+  next_generation();
   for (auto& [id, reserves] : pods_) {
     for (const bool ipv6 : {false, true}) {
       Reserve& reserve = reserves.family[ipv6 ? 1 : 0];

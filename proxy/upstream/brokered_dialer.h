@@ -22,7 +22,7 @@ class BrokeredDial;
 // asked for at once; one that is idle shrinks; it is refilled when half is used. Sockets whose connection
 // ended in order come back, if the agent that made them is still there: making one costs more than all else
 // that the mesh adds to a connection. While the agent is away the reserve is used up, then dials wait for the
-// next agent, 10 s at most.
+// next agent, `socket_patience` at most.
 class BrokeredDialer final : public Dialer {
  public:
   // Asks the agent for `count` sockets of the family. Called on the worker's thread; must not call back from
@@ -35,6 +35,9 @@ class BrokeredDialer final : public Dialer {
   std::unique_ptr<Pending> dial(DialRequest request, Done done) override;
 
   void pod_upserted(const PodRef& pod);
+  // What the agent made for the pod so far will not be let past its redirection any more: the reserve is
+  // closed and asked for anew, and what is in use does not come back.
+  void renew(std::uint32_t pod_id);
   // Closes the reserve; dials that wait for a socket fail.
   void pod_removed(std::uint32_t pod_id);
   // Sockets for the reserve, as answer to a request or as a gift. For unknown pods they are closed. `error`
@@ -56,7 +59,7 @@ class BrokeredDialer final : public Dialer {
   };
   struct Spare {
     Fd socket;
-    std::uint32_t generation = 0;  // of agents: see generation_
+    std::uint32_t generation = 0;  // see generation_
     bool shows_client = false;     // the kernel was told of one for an earlier connection
   };
   struct Reserve {
@@ -75,6 +78,7 @@ class BrokeredDialer final : public Dialer {
 
   Reserve* find(std::uint32_t pod_id, bool ipv6);
   void refill(std::uint32_t pod_id, bool ipv6, Reserve& reserve);
+  void next_generation();
   void add(Reserve& reserve, Spare spare);
   void give_back(Fd socket, const SocketOrigin& origin);
   void fail_waiting(Reserve& reserve, const Error& error);
@@ -84,7 +88,8 @@ class BrokeredDialer final : public Dialer {
   Request request_;
   Timer shrink_timer_;
   std::shared_ptr<Returns> returns_;
-  std::uint32_t generation_ = 0;  // counts the agents: nat rules may not know an earlier one's sockets
+  // Counts agents (nat rules may not know an earlier one's sockets) and renewals.
+  std::uint32_t generation_ = 0;
   std::unordered_map<std::uint32_t, PodReserves> pods_;
   std::size_t waiting_ = 0;
 };

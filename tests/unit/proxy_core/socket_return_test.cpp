@@ -181,6 +181,22 @@ TEST_F(SocketReturn, NotToAnotherPodWithTheId) {
   EXPECT_FALSE(comes_back(connection.socket));
 }
 
+TEST_F(SocketReturn, NotWhenThePodIsRedirectedInAnotherWaySince) {
+  Connection connection = connect_with_room();
+  std::vector<Connection> before;
+  for (std::size_t left = reserved(); left > 1; --left) before.push_back(connect());
+  const int asked = rig_.requests;
+  rig_.add_pod(1, "10.0.0.1", [](Pod& pod) { pod.interception = Interception::iptables; });
+  EXPECT_EQ(reserved(), 0u) << "what was made for the other way is closed";
+  EXPECT_EQ(rig_.requests, asked + 1);
+  ASSERT_TRUE(rig_.run_until([&] { return reserved() > 0; }));
+  before.push_back(connect());
+  connection.peer.reset();
+  read_to_end(connection);
+  connection.stream->finish_writes();
+  EXPECT_FALSE(comes_back(connection.socket));
+}
+
 TEST_F(SocketReturn, NotBeyondTheReserve) {
   std::vector<Connection> many;
   for (int i = 0; i < 100; ++i) many.push_back(connect());

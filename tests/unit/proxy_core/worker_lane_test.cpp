@@ -96,8 +96,10 @@ TEST_F(RetiredPod, KeepsItsConnectionsAndTellsThemToEnd) {
 TEST_F(RetiredPod, IsServedAgainWhenItIsWantedAgain) {
   lane.retire(1, pod->netns_cookie);
   ASSERT_TRUE(rig.run_until([&] { return heard.size() == 1; }));
+  const int asked = rig.requests;
   serve();
   EXPECT_FALSE(pod->load->leaving);
+  EXPECT_EQ(rig.requests, asked + 1) << "sockets made while nothing was redirected have no tag";
   EXPECT_EQ(rig.pods->by_address(pod->ips.front()), pod);
 }
 
