@@ -12,12 +12,11 @@ import subprocess
 import sys
 
 from fixture import SECONDS, arguments, cluster_up
+from installation import OLD, Installation
 
 from e2e_lab import eventually, run_cases  # isort: skip
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-IMAGE = "localhost/heddle:cluster-test"
-OLD = ("--kubernetes-version", "1.20")
 GRACE = 8  # seconds that a replaced proxy's connections get
 CLIENTS = {"client1": ("shop", "node1"), "client2": ("shop", "node2"), "outside": ("default", "node1")}
 SERVERS = 4
@@ -76,6 +75,7 @@ spec:
 """
 GIVEN = arguments(__doc__)
 CLUSTER = cluster_up(2)
+HEDDLE = Installation(CLUSTER, GIVEN.bin_dir)
 
 
 class Client:
@@ -85,7 +85,7 @@ class Client:
         self.name = name
         self.process = subprocess.Popen(
             CLUSTER.command(CLUSTER.build + "/bin/kubectl", "--kubeconfig", CLUSTER.kubeconfig(), "-n", namespace, "exec", "-i",
-                            name, "--", "/usr/bin/python3", "/programs/load_programs.py", "load", address_of("web", "shop")),
+                            name, "--", "/usr/bin/python3", "/programs/load_programs.py", "load", HEDDLE.address_of("web", "shop")),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def ask(self, word):
@@ -93,27 +93,10 @@ class Client:
         return json.loads(self.process.stdout.readline() or '{"ended": true}')
 
 
-def heddle(*words, check=True, timeout=120):
-    """The command as a person runs it beside kubectl."""
-    return CLUSTER.run("env", "KUBECONFIG=" + CLUSTER.kubeconfig(), f"PATH={CLUSTER.build}/bin:/usr/bin:/bin",
-                       GIVEN.bin_dir + "/heddle", *words, check=check, timeout=timeout)
-
-
-def address_of(service, namespace):
-    return CLUSTER.get("-n", namespace, "service", service)["spec"]["clusterIP"]
-
-
 def pods(namespace, component=None):
     """Those that run; of heddle's, of one component."""
     selector = ("-l", "app.kubernetes.io/component=" + component) if component else ()
     return [pod for pod in CLUSTER.get("-n", namespace, "pods", *selector)["items"] if pod["status"]["phase"] == "Running"]
-
-
-def meshed():
-    """Pods of the namespace that are redirected and served, over both nodes."""
-    nodes = json.loads(heddle("status", "-o", "json", check=False))["nodes"]
-    return [pod["name"] for node in nodes for pod in node.get("agent", {}).get("pods", [])
-            if pod["namespace"] == "shop" and pod.get("redirected") and pod.get("proxy") == "acknowledged"]
 
 
 def ask_all(word):
@@ -168,7 +151,7 @@ def a_load_that_nothing_disturbs_has_no_failures():
 
 def a_running_deployment_is_enrolled():
     CLUSTER.kubectl("annotate", "namespace", "shop", "linkerd.io/inject=enabled")
-    eventually(lambda: f"all are meshed, not only {meshed()}", lambda: len(meshed()) == SERVERS + 2, 60, 0.5)
+    eventually(lambda: f"all are meshed, not only {HEDDLE.meshed('shop')}", lambda: len(HEDDLE.meshed("shop")) == SERVERS + 2, 60, 0.5)
     unharmed()
 
 
@@ -183,7 +166,9 @@ def agents_and_control_are_replaced():
 def everything_is_upgraded_with_a_changed_setting():
     open_idle()
     before = {pod["metadata"]["name"] for pod in pods("heddle", "proxy")}
-    CLUSTER.apply(heddle("upgrade", *OLD, "--log-level", "debug"))
+    # It asks kubectl what was chosen at the installation.
+    CLUSTER.apply(CLUSTER.run("env", "KUBECONFIG=" + CLUSTER.kubeconfig(), f"PATH={CLUSTER.build}/bin:/usr/bin:/bin",
+                              GIVEN.bin_dir + "/heddle", "upgrade", *OLD, "--log-level", "debug"))
     eventually("a proxy is told to end", lambda: any(pod["metadata"].get("deletionTimestamp") for pod in pods("heddle", "proxy")
                                                      if pod["metadata"]["name"] in before), 60, 0.05)
     idle_answer()
@@ -212,27 +197,29 @@ def a_proxy_that_surges_takes_over_while_the_old_one_lives():
     unharmed()
 
 
+def released():
+    """Pods whose events say so: everything of the release is done then but the end of what they had."""
+    events = CLUSTER.get("-n", "shop", "events", "--field-selector", "reason=HeddleReleased")["items"]
+    return {event["involvedObject"]["name"] for event in events}
+
+
 def a_running_deployment_is_released():
+    open_idle()
     CLUSTER.kubectl("annotate", "namespace", "shop", "linkerd.io/inject-")
-    eventually(lambda: f"none is meshed, last {meshed()}", lambda: not meshed(), 60, 0.5)
+    eventually(lambda: f"all are released, not only {released()}", lambda: len(released()) == SERVERS + 2, 60, 0.1)
+    assert not HEDDLE.meshed("shop")
+    said = ask_all("probe")
+    # Bytes go on; a connection of HTTP is answered once more, or was ended in order before.
+    assert all(not one["failed"] and one["answered"] >= 4 for one in said.values()), json.dumps(said, indent=1)
     unharmed()
+    unharmed()  # also when the proxies have let go of the pods' listeners, 2 s later
 
 
 def prepare():
-    archive = CLUSTER.folder + "/heddle.tar"
-    CLUSTER.run("/usr/bin/python3", os.path.join(HERE, "..", "..", "tools/image"), "--build-dir", os.path.dirname(GIVEN.bin_dir),
-                "--out", archive, "--name", IMAGE, timeout=120)
-    for node in CLUSTER.nodes.values():
-        node.load_image(archive)
+    HEDDLE.load_image()
     sleeping = POD % (HERE, "sleep, infinity")
     CLUSTER.apply("---".join([APPLICATION] + [CLIENT % (name, *where) + sleeping for name, where in CLIENTS.items()]))
-    install = ("install", *OLD, "--image", IMAGE, "--image-pull-policy", "Never", "--set",
-               f"proxy.shutdownGraceSeconds={GRACE}")
-    CLUSTER.apply(heddle(*install))
-    # There is no DNS in this cluster: nodes reach heddle-control by its address.
-    CLUSTER.apply(heddle(*install, "--control-host", address_of("heddle-control", "heddle")))
-    found = json.loads(heddle("check", "--wait", "90", "-o", "json", check=False))
-    assert found["ok"], json.dumps(found, indent=1)
+    HEDDLE.install("--set", f"proxy.shutdownGraceSeconds={GRACE}")
     eventually("the application runs", lambda: len(pods("shop")) == SERVERS + 2 and pods("default"), 60, 0.5)
 
 
