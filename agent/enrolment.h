@@ -85,6 +85,8 @@ class Enrolment final : private Reconciler::Effects {
   Result<std::vector<Fd>> make_sockets(std::uint32_t pod_id, bool ipv6, std::uint32_t count);
 
   const Registry& registry() const { return registry_; }
+  // By which its netns can be entered: the runtime's path, or a bind mount of our own.
+  std::string netns_path(const Sandbox& sandbox) const;
   const Totals& totals() const { return totals_; }
   // What is missing of a meshed sandbox, or success.
   Result<> verify(const Sandbox& sandbox);

@@ -31,6 +31,10 @@ Enrolment::~Enrolment() {
   *alive_ = false;
 }
 
+std::string Enrolment::netns_path(const Sandbox& sandbox) const {
+  return sandbox.pinned ? pin_path(sandbox) : sandbox.facts.netns_path;
+}
+
 std::string Enrolment::pin_path(const Sandbox& sandbox) const {
   return pins_ + "/" + sandbox.facts.container_id;
 }

@@ -142,7 +142,7 @@ Result<> Enrolment::perform_now(Sandbox& sandbox, Step step) {
 Result<int> Enrolment::netns_of(Sandbox& sandbox) {
   const std::string& id = sandbox.facts.container_id;
   if (HeldSockets* held = escrow_.find(id); held != nullptr && held->netns) return held->netns.get();
-  const std::string path = sandbox.pinned ? pin_path(sandbox) : sandbox.facts.netns_path;
+  const std::string path = netns_path(sandbox);
   auto opened = open_netns(path);
   if (!opened) return opened.error();
   const auto cookie = netns_cookie(opened->get());

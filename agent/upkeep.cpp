@@ -69,7 +69,7 @@ bool Enrolment::is_alive_unseen(const Sandbox& sandbox) {
     return false;
   }
   if (!sandbox.path_reachable && !sandbox.pinned) return true;  // it cannot be known
-  const std::string path = sandbox.pinned ? pin_path(sandbox) : sandbox.facts.netns_path;
+  const std::string path = netns_path(sandbox);
   const auto netns = open_netns(path);
   if (!netns) return !is_removed(path) && !is_gone_from_source(sandbox);
   const auto cookie = netns_cookie(netns->get());

@@ -108,7 +108,7 @@ std::string AdminPages::state() {
                      {"service_account", sandbox.spec.service_account},
                      {"identity", sandbox.spec.identity},
                      {"ips", ips_of(sandbox.spec)},
-                     {"netns", sandbox.facts.netns_path},
+                     {"netns", subjects_.enrolment.netns_path(sandbox)},
                      {"netns_cookie", sandbox.facts.netns_cookie},
                      {"meshed", sandbox.spec.meshed},
                      {"reason", sandbox.spec.reason},

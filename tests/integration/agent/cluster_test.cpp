@@ -108,6 +108,8 @@ TEST_F(ClusterTest, APodThatRanBeforeHeddleIsEnrolledWhereItRuns) {
   ASSERT_TRUE(proxy.has_pod("old", long_patience));
   EXPECT_EQ(proxy.pod("old")->service_account(), "robot");
   EXPECT_EQ(proxy.pods(), 1U) << "a pod without a process cannot be enrolled";
+  EXPECT_THAT(page("/state"), HasSubstr("\"netns\":\"" + run_ + "/agent/netns/"))
+      << "`heddle check` goes there";
   EXPECT_TRUE(test::eventually(
       [this] { return log().find("running pod is not meshed pod=shop/elsewhere") != std::string::npos; },
       long_patience));

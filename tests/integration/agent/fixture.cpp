@@ -257,6 +257,13 @@ std::string AgentTest::log() const {
   return text ? *text : "";
 }
 
+std::string AgentTest::page(const std::string& target, const std::string& more) const {
+  const Fd here = *open_netns("/proc/thread-self/ns/net");
+  return test::run_in(here.get(), "curl -s -m 5 " + more + " --unix-socket " + run_ +
+                                      "/agent/admin.sock 'http://agent" + target + "'")
+      .output;
+}
+
 std::string AgentTest::state() const {
   auto text = read_file(run_ + "/agent/pods.json");
   return text ? *text : "";

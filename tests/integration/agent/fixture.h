@@ -114,6 +114,8 @@ class AgentTest : public ::testing::Test {
 
   std::string cni_socket() const { return run_ + "/agent/cni.sock"; }
   std::string proxy_socket() const { return run_ + "/agent/proxy.sock"; }
+  // What the agent answers at its admin socket; `more`: arguments of curl(1).
+  std::string page(const std::string& target, const std::string& more = "") const;
   std::string state() const;
   // Open descriptors of the agent; those of network namespaces.
   std::size_t descriptors() const;

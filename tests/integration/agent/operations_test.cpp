@@ -17,13 +17,6 @@
 namespace heddle::agent {
 namespace {
 
-std::string get(const std::string& run, const std::string& target, const std::string& more = "") {
-  const Fd here = *open_netns("/proc/thread-self/ns/net");
-  return test::run_in(here.get(), "curl -s -m 5 " + more + " --unix-socket " + run +
-                                      "/agent/admin.sock 'http://agent" + target + "'")
-      .output;
-}
-
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
@@ -43,15 +36,15 @@ TEST_F(AgentTest, ShowsItsStateVerificationAndMetrics) {
   ASSERT_TRUE(proxy.serves());
   const TestPod pod = make_pod();
   ASSERT_EQ(add(pod).code(), 0u);
-  EXPECT_EQ(get(run_, "/ready"), "ready\n");
-  EXPECT_EQ(get(run_, "/live"), "live\n");
-  const std::string shown = get(run_, "/state");
+  EXPECT_EQ(page("/ready"), "ready\n");
+  EXPECT_EQ(page("/live"), "live\n");
+  const std::string shown = page("/state");
   EXPECT_TRUE(has(shown, "\"name\":\"" + pod.id + "\"")) << shown;
   EXPECT_TRUE(has(shown, "\"proxy\":\"acknowledged\"")) << shown;
   EXPECT_TRUE(has(shown, "\"hook\":\"connect4\"")) << shown;
   EXPECT_TRUE(has(shown, "\"state\":\"active\"")) << shown;
-  EXPECT_TRUE(has(get(run_, "/verify"), "\"ok\":true,\"proxy_active\":true"));
-  const std::string metrics = get(run_, "/metrics");
+  EXPECT_TRUE(has(page("/verify"), "\"ok\":true,\"proxy_active\":true"));
+  const std::string metrics = page("/metrics");
   for (const char* part :
        {"heddle_agent_pods{mode=\"ebpf\"} 1\n", "heddle_agent_enrolments_total{result=\"ok\"} 1\n",
         "heddle_agent_enrolment_duration_seconds_count 1\n", "heddle_agent_proxies{state=\"active\"} 1\n",
@@ -59,9 +52,9 @@ TEST_F(AgentTest, ShowsItsStateVerificationAndMetrics) {
         "heddle_interception_verdicts_total{pod_id=\"1\"", "heddle_agent_build_info{version="}) {
     EXPECT_TRUE(has(metrics, part)) << part << "\n" << metrics;
   }
-  EXPECT_TRUE(has(get(run_, "/loglevel", "-d warn"), "warn"));
-  EXPECT_TRUE(has(get(run_, "/loglevel", "-d loud"), "trace, debug"));
-  EXPECT_TRUE(has(get(run_, "/nonsense"), "/state"));
+  EXPECT_TRUE(has(page("/loglevel", "-d warn"), "warn"));
+  EXPECT_TRUE(has(page("/loglevel", "-d loud"), "trace, debug"));
+  EXPECT_TRUE(has(page("/nonsense"), "/state"));
 }
 
 TEST_F(AgentTest, AnswersProbesWhileSomebodyHoldsAllItsConnections) {
@@ -87,9 +80,8 @@ TEST_F(AgentTest, ReportsConnectionsThatAHookDropped) {
   const test::SocketMaker client(cgroup_.child("other"), neighbour_.get());
   Fd socket = client.make(AF_INET);
   EXPECT_NE(test::connect_to(socket, unknown + ":80", std::chrono::milliseconds(300)), 0);
-  EXPECT_TRUE(test::eventually([&] { return has(get(run_, "/drops"), unknown + ":80"); }))
-      << get(run_, "/drops");
-  const std::string followed = get(run_, "/drops?follow", "-N -m 1");
+  EXPECT_TRUE(test::eventually([&] { return has(page("/drops"), unknown + ":80"); })) << page("/drops");
+  const std::string followed = page("/drops?follow", "-N -m 1");
   EXPECT_TRUE(has(followed, unknown + ":80")) << followed;
 }
 
@@ -163,19 +155,19 @@ TEST_F(AgentTest, PutsBackRulesThatSomebodyFlushed) {
   ASSERT_TRUE(proxy.has_pod(pod.id));
   const auto counted = [&](const std::string& result) {
     const std::string name = "heddle_agent_rule_checks_total{result=\"" + result + "\"} ";
-    const std::string metrics = get(run_, "/metrics");
+    const std::string metrics = page("/metrics");
     const auto at = metrics.find(name);
     return at == std::string::npos ? -1 : std::stoi(metrics.substr(at + name.size()));
   };
   const std::chrono::milliseconds limit(15'000);
-  ASSERT_TRUE(test::eventually([&] { return counted("unchanged") >= 2; }, limit)) << get(run_, "/metrics");
+  ASSERT_TRUE(test::eventually([&] { return counted("unchanged") >= 2; }, limit)) << page("/metrics");
   EXPECT_EQ(counted("intact"), 1) << "rules that nobody touched are listed once";
   test::must_run_in(pod.netns.get(), "nft flush ruleset");
   EXPECT_EQ(check(pod).code(), 104u);
   EXPECT_TRUE(test::eventually([&] { return check(pod).code() == 0; }, limit)) << check(pod).msg();
   EXPECT_TRUE(has(log(), "missing=\"the pod's nftables rules are not those")) << log();
   EXPECT_EQ(counted("repaired"), 1);
-  EXPECT_TRUE(has(get(run_, "/metrics"), "heddle_agent_repairs_total 1\n"));
+  EXPECT_TRUE(has(page("/metrics"), "heddle_agent_repairs_total 1\n"));
   const test::SocketMaker app(cgroup_.child("pod"), pod.netns.get());
   Fd client = app.make(AF_INET);
   const std::string there = pod.ip.substr(0, pod.ip.rfind('.')) + ".1:8080";
@@ -189,7 +181,7 @@ TEST_F(AgentTest, MakesRulesWithTheBackendItIsToldToUse) {
   const TestPod pod = make_wired_pod();
   const auto reply = add(pod);
   ASSERT_EQ(reply.code(), 0u) << reply.msg();
-  EXPECT_TRUE(has(get(run_, "/state"), "\"iptables\":\"iptables-legacy\""));
+  EXPECT_TRUE(has(page("/state"), "\"iptables\":\"iptables-legacy\""));
   EXPECT_TRUE(has(test::run_in(pod.netns.get(), "iptables-legacy -t nat -S").output, "REDIRECT"));
   EXPECT_EQ(test::run_in(pod.netns.get(), "nft list tables").output, "");
   const auto bad = test::run_in(pod.netns.get(), HEDDLE_AGENT_PROGRAM " --iptables-backend ipfw 2>&1");
