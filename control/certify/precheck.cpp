@@ -6,6 +6,7 @@
 #include <cmath>
 #include <string>
 
+#include "control/source/base64.h"
 #include "control/source/document.h"
 
 namespace heddle::control {
@@ -15,35 +16,8 @@ using source::Value;
 
 constexpr source::Limits limits{16 * 1024, 1'000, 16};
 
-int value_of(char c) {
-  if (c >= 'A' && c <= 'Z') return c - 'A';
-  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-  if (c >= '0' && c <= '9') return c - '0' + 52;
-  if (c == '-') return 62;
-  return c == '_' ? 63 : -1;
-}
-
-// RFC 4648, 5, without padding, as RFC 7515 has it.
-std::optional<std::string> from_base64url(std::string_view text) {
-  if (text.size() % 4 == 1) return std::nullopt;
-  std::string out;
-  out.reserve(text.size() * 3 / 4);
-  unsigned bits = 0;
-  int held = 0;
-  for (const char c : text) {
-    const int value = value_of(c);
-    if (value < 0) return std::nullopt;
-    bits = (bits << 6 | static_cast<unsigned>(value)) & 0xffff;
-    held += 6;
-    if (held < 8) continue;
-    held -= 8;
-    out += static_cast<char>(bits >> held & 0xff);
-  }
-  return out;
-}
-
 std::optional<Value> json_map(std::string_view part) {
-  const auto decoded = from_base64url(part);
+  const auto decoded = source::from_base64url(part);
   if (!decoded || decoded->empty()) return std::nullopt;
   auto values = source::read_json(*decoded, limits);
   if (!values || values->size() != 1 || values->front().kind != Value::Kind::map) return std::nullopt;
@@ -56,7 +30,7 @@ std::optional<Value> claims_of(std::string_view token) {
   const auto second = first == std::string_view::npos ? first : token.find('.', first + 1);
   if (second == std::string_view::npos) return std::nullopt;
   const std::string_view signature = token.substr(second + 1);
-  if (signature.empty() || !from_base64url(signature)) return std::nullopt;
+  if (signature.empty() || !source::from_base64url(signature)) return std::nullopt;
   if (!json_map(token.substr(0, first))) return std::nullopt;
   return json_map(token.substr(first + 1, second - first - 1));
 }

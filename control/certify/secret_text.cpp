@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/certify/secret_text.h"
 
-#include <openssl/evp.h>
-
 #include <boost/json.hpp>
 
+#include "control/source/base64.h"
 #include "control/source/reader.h"
 
 namespace heddle::control {
@@ -17,28 +16,6 @@ using source::Value;
 constexpr std::string_view anchors_key = "ca-bundle.crt";
 // Of etcd: no object is larger.
 constexpr std::size_t largest_object = 3 * 1024 * 1024;
-
-std::string to_base64(std::string_view bytes) {
-  std::string out(4 * ((bytes.size() + 2) / 3) + 1, '\0');
-  const int size =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
-}
-
-Result<std::string> from_base64(const std::string& key, const std::string& text) {
-  std::string out(text.size() / 4 * 3 + 3, '\0');
-  const int size =
-      EVP_DecodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                      reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (size < 0) return make_error(Errc::invalid_argument, key + " is not base64");
-  // EVP_DecodeBlock counts what the padding stands for.
-  std::size_t padding = 0;
-  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') ++padding;
-  out.resize(static_cast<std::size_t>(size) - padding);
-  return out;
-}
 
 Result<Value> object_of(std::string_view text, std::string_view kind) {
   auto values = source::read_json(text, {largest_object, 100'000, 48});
@@ -53,7 +30,10 @@ Result<std::string> data_of(Reader& in, const Value* data, std::initializer_list
   std::string names;
   for (const char* key : keys) {
     const std::string text = in.text(data, key);
-    if (!text.empty()) return from_base64(key, text);
+    if (!text.empty()) {
+      if (auto bytes = source::from_base64(text)) return *bytes;
+      return make_error(Errc::invalid_argument, std::string(key) + " is not base64");
+    }
     names += (names.empty() ? "" : " or ") + std::string(key);
   }
   return make_error(Errc::invalid_argument, "it has no " + names);
@@ -96,10 +76,10 @@ std::string issuer_secret_object(const std::string& ns, const std::string& name,
                       {"kind", "Secret"},
                       {"metadata", metadata(ns, name)},
                       {"type", "kubernetes.io/tls"},
-                      {"data", json::object{{"tls.crt", to_base64(content.certificate)},
-                                            {"tls.key", to_base64(content.key)},
-                                            {"ca.crt", to_base64(content.root)},
-                                            {"ca.key", to_base64(content.root_key)}}}};
+                      {"data", json::object{{"tls.crt", source::to_base64(content.certificate)},
+                                            {"tls.key", source::to_base64(content.key)},
+                                            {"ca.crt", source::to_base64(content.root)},
+                                            {"ca.key", source::to_base64(content.root_key)}}}};
   if (!content.resource_version.empty()) {
     object["metadata"].as_object()["resourceVersion"] = content.resource_version;
   }

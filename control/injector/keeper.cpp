@@ -5,7 +5,7 @@
 #include <boost/json.hpp>
 
 #include "base/log.h"
-#include "control/injector/base64.h"
+#include "control/source/base64.h"
 
 namespace heddle::control {
 namespace {
@@ -31,13 +31,13 @@ std::string text_at(const json::value& object, std::string_view pointer) {
 }
 
 std::string bytes_at(const json::value& secret, const std::string& key) {
-  return from_base64(text_at(secret, "/data/" + key)).value_or("");
+  return source::from_base64(text_at(secret, "/data/" + key)).value_or("");
 }
 
 json::object data_of(const WebhookCertificate& certificate) {
-  return {{"tls.crt", to_base64(certificate.certificate)},
-          {"tls.key", to_base64(certificate.key)},
-          {"ca.crt", to_base64(certificate.authorities)}};
+  return {{"tls.crt", source::to_base64(certificate.certificate)},
+          {"tls.key", source::to_base64(certificate.key)},
+          {"ca.crt", source::to_base64(certificate.authorities)}};
 }
 
 Error refused(const Answer& answer, const std::string& doing) {
@@ -199,7 +199,7 @@ Result<bool> WebhookKeeper::keep_bundle(const std::string& authorities) {
   }
   const auto object = parsed(*answer, "MutatingWebhookConfiguration heddle-injector");
   if (!object) return object.error();
-  const std::string wanted = to_base64(authorities);
+  const std::string wanted = source::to_base64(authorities);
   json::array patch{{{"op", "test"},
                      {"path", "/metadata/resourceVersion"},
                      {"value", text_at(*object, "/metadata/resourceVersion")}}};

@@ -3,7 +3,7 @@
 
 #include <boost/json.hpp>
 
-#include "control/injector/base64.h"
+#include "control/source/base64.h"
 #include "control/source/reader.h"
 
 namespace heddle::control {
@@ -107,7 +107,7 @@ std::string write_admission_review(const AdmissionRequest& request, const Admiss
   json::object response{{"uid", request.uid}, {"allowed", true}};
   if (!answer.annotations.empty()) {
     response["patchType"] = "JSONPatch";
-    response["patch"] = to_base64(patch(request.pod, answer.annotations));
+    response["patch"] = source::to_base64(patch(request.pod, answer.annotations));
   }
   if (!answer.warnings.empty()) {
     json::array warnings;

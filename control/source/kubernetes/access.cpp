@@ -5,6 +5,7 @@
 #include <charconv>
 #include <optional>
 
+#include "control/source/base64.h"
 #include "control/source/reader.h"
 
 namespace heddle::source::kubernetes {
@@ -28,33 +29,6 @@ bool is_plain(std::string_view text) {
   return std::ranges::all_of(text, [](unsigned char c) { return c > 0x20 && c < 0x7f; });
 }
 
-// RFC 4648, with or without padding, white space left out; nothing if it is anything else.
-std::optional<std::string> from_base64(std::string_view text) {
-  std::string out;
-  std::uint32_t bits = 0;
-  int have = 0;
-  std::size_t digits = 0;
-  bool ended = false;
-  for (const char c : text) {
-    if (c == '\n' || c == '\r' || c == ' ' || c == '\t') continue;
-    if (c == '=') {
-      ended = true;
-      continue;
-    }
-    constexpr std::string_view alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const auto at = alphabet.find(c);
-    if (at == std::string_view::npos || ended) return std::nullopt;
-    bits = (bits << 6 | static_cast<std::uint32_t>(at)) & 0xffffff;
-    have += 6;
-    ++digits;
-    if (have < 8) continue;
-    have -= 8;
-    out.push_back(static_cast<char>(bits >> have & 0xff));
-  }
-  if (digits % 4 == 1) return std::nullopt;
-  return out;
-}
-
 std::string below(const std::string& folder, const std::string& path) {
   return path.starts_with('/') || folder.empty() ? path : folder + "/" + path;
 }
@@ -64,7 +38,7 @@ Result<Material> pem_material(Reader& in, const Value& map, const std::string& k
                               const std::string& folder) {
   Material out;
   if (const std::string data = in.text(&map, key + "-data"); !data.empty()) {
-    auto text = from_base64(data);
+    auto text = from_written_base64(data);
     if (!text || text->empty()) return refuse(key + "-data is not base64");
     out.text = std::move(*text);
     return out;

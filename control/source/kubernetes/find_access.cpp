@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "control/source/kubernetes/find_access.h"
 
-#include <openssl/evp.h>
 #include <unistd.h>
 
 #include <boost/json.hpp>
@@ -11,6 +10,7 @@
 #include <vector>
 
 #include "base/io/file.h"
+#include "control/source/base64.h"
 #include "control/source/kubernetes/credentials.h"
 
 namespace heddle::source::kubernetes {
@@ -67,15 +67,6 @@ std::string home_config() {
   return path;
 }
 
-std::string base64(const std::string& text) {
-  std::string out((text.size() + 2) / 3 * 4 + 1, '\0');
-  const int size =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(out.data()),
-                      reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  out.resize(static_cast<std::size_t>(size));
-  return out;
-}
-
 // What a plugin may be told of the cluster (spec.cluster of an ExecCredential).
 Result<std::string> cluster_of(const Access& access) {
   const bool v6 = access.host.find(':') != std::string::npos;
@@ -90,7 +81,7 @@ Result<std::string> cluster_of(const Access& access) {
     if (!read) return read.error();
     authority = std::move(*read);
   }
-  if (!authority.empty()) out["certificate-authority-data"] = base64(authority);
+  if (!authority.empty()) out["certificate-authority-data"] = to_base64(authority);
   return boost::json::serialize(out);
 }
 

@@ -12,8 +12,8 @@
 #include <thread>
 
 #include "base/fd.h"
-#include "control/injector/base64.h"
 #include "control/injector/certificate.h"
+#include "control/source/base64.h"
 #include "process.h"
 #include "tests/support/eventually.h"
 #include "tests/support/scripted_api/scripted_api.h"
@@ -21,9 +21,9 @@
 namespace heddle::test {
 namespace {
 
-using control::from_base64;
-using control::to_base64;
 using control::WebhookCertificate;
+using source::from_base64;
+using source::to_base64;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 namespace json = boost::json;
@@ -43,15 +43,16 @@ WebhookCertificate certificate(std::chrono::hours age, const std::string& earlie
 std::string secret(const WebhookCertificate& of) {
   return json::serialize(json::object{{"metadata", {{"resourceVersion", "7"}}},
                                       {"data",
-                                       {{"tls.crt", to_base64(of.certificate)},
-                                        {"tls.key", to_base64(of.key)},
-                                        {"ca.crt", to_base64(of.authorities)}}}});
+                                       {{"tls.crt", source::to_base64(of.certificate)},
+                                        {"tls.key", source::to_base64(of.key)},
+                                        {"ca.crt", source::to_base64(of.authorities)}}}});
 }
 
 std::string configuration(const std::string& authorities) {
   return json::serialize(json::object{
       {"metadata", {{"resourceVersion", "9"}}},
-      {"webhooks", json::array{{{"name", "x"}, {"clientConfig", {{"caBundle", to_base64(authorities)}}}}}}});
+      {"webhooks",
+       json::array{{{"name", "x"}, {"clientConfig", {{"caBundle", source::to_base64(authorities)}}}}}}});
 }
 
 class InjectorOfACluster : public ::testing::Test {
@@ -131,7 +132,7 @@ TEST_F(InjectorOfACluster, MarksThePodsThatAnApiServerAsksAbout) {
   ASSERT_TRUE(serves());
   const auto review = json::parse(mutate("pod_of_replica_set")).as_object();
   EXPECT_EQ(review.at("response").at("allowed"), true);
-  const auto patch = from_base64(review.at("response").at("patch").as_string());
+  const auto patch = source::from_base64(review.at("response").at("patch").as_string());
   ASSERT_TRUE(patch);
   EXPECT_THAT(*patch, HasSubstr(R"("path":"/metadata/annotations/heddle.io~1mode","value":"node")"));
   EXPECT_FALSE(json::parse(mutate("deployment")).at("response").as_object().contains("patch"));
@@ -185,7 +186,7 @@ TEST_F(InjectorOfACluster, MakesTheSecretWhereThereIsNone) {
   EXPECT_EQ(made.at("type"), "kubernetes.io/tls");
   EXPECT_EQ(made.at("metadata").at("name"), "heddle-injector-tls");
   const auto text = [&](const char* key) {
-    return from_base64(made.at("data").at(key).as_string()).value_or("");
+    return source::from_base64(made.at("data").at(key).as_string()).value_or("");
   };
   EXPECT_TRUE(control::check_webhook_certificate({text("tls.crt"), text("tls.key"), text("ca.crt")}));
 }
@@ -213,7 +214,7 @@ TEST_F(InjectorOfACluster, TellsApiServersWhatToVerifyItWith) {
             json::value(json::array{{{"op", "test"}, {"path", "/metadata/resourceVersion"}, {"value", "9"}},
                                     {{"op", "add"},
                                      {"path", "/webhooks/0/clientConfig/caBundle"},
-                                     {"value", to_base64(shown.authorities)}}}));
+                                     {"value", source::to_base64(shown.authorities)}}}));
 }
 
 TEST_F(InjectorOfACluster, RenewsACertificateThatIsDueAndKeepsItsAuthority) {
@@ -225,7 +226,7 @@ TEST_F(InjectorOfACluster, RenewsACertificateThatIsDueAndKeepsItsAuthority) {
   ASSERT_TRUE(test::eventually([&] { return !api_.bodies(patch).empty(); }));
   const auto operations = json::parse(api_.bodies(patch).front()).as_array();
   EXPECT_EQ(operations.at(0).at("value"), "7");
-  const auto authorities = from_base64(operations.at(1).at("value").at("ca.crt").as_string());
+  const auto authorities = source::from_base64(operations.at(1).at("value").at("ca.crt").as_string());
   ASSERT_TRUE(authorities);
   EXPECT_THAT(*authorities, HasSubstr(old.authorities));
 }
