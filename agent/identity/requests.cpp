@@ -2,6 +2,7 @@
 #include "agent/identity/requests.h"
 
 #include "api/node.pb.h"
+#include "base/log.h"
 
 namespace heddle::agent {
 namespace {

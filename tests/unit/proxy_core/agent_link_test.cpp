@@ -139,6 +139,21 @@ struct AgentLinkTest : testing::Test {
     message.mutable_snapshot_end()->set_pods(1);
     say(message);
   }
+  void pod_remove(std::uint64_t cookie, std::uint32_t grace_seconds = 0) {
+    node::ToProxy message;
+    message.mutable_pod_remove()->set_id(1);
+    message.mutable_pod_remove()->set_netns_cookie(cookie);
+    message.mutable_pod_remove()->set_grace_seconds(grace_seconds);
+    say(message);
+  }
+  // A conversation with a snapshot of one pod that both sides agree on.
+  void serve_first_pod() {
+    link->start();
+    welcome();
+    upsert(pod(1));
+    snapshot_end();
+    next(), next();
+  }
   void welcome() {
     accept();
     const node::FromProxy hello = next();
@@ -234,11 +249,7 @@ TEST_F(AgentLinkTest, GivesANewAgentTheListenersBack) {
 
 // Agent and proxy are replaced at the same time.
 TEST_F(AgentLinkTest, KeepsTheListenersForAnAgentThatComesBackWhileItDrains) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  snapshot_end();
-  next(), next();
+  serve_first_pod();
   link->stop_serving(AgentLink::Listeners::keep);
   EXPECT_FALSE(link->is_only_holder());
   agent.reset();
@@ -256,11 +267,7 @@ TEST_F(AgentLinkTest, KeepsTheListenersForAnAgentThatComesBackWhileItDrains) {
 }
 
 TEST_F(AgentLinkTest, LetsTheListenersGoWhenANewerProxyHasThem) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  snapshot_end();
-  next(), next();
+  serve_first_pod();
   link->stop_serving(AgentLink::Listeners::let_go);
   agent.reset();
   ASSERT_TRUE(run_until([&] { return !link->connected(); }));
@@ -268,11 +275,7 @@ TEST_F(AgentLinkTest, LetsTheListenersGoWhenANewerProxyHasThem) {
 }
 
 TEST_F(AgentLinkTest, GivesSocketsToTheWorkerThatAskedAndSpreadsGifts) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  snapshot_end();
-  next(), next();
+  serve_first_pod();
   link->request_sockets(1, 1, false, 2);
   const auto request = next();
   EXPECT_EQ(request.socket_request().pod_id(), 1u);
@@ -289,11 +292,7 @@ TEST_F(AgentLinkTest, GivesSocketsToTheWorkerThatAskedAndSpreadsGifts) {
 }
 
 TEST_F(AgentLinkTest, PreparesTheSocketsOfAnAgentThatDidNot) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  snapshot_end();
-  next(), next();
+  serve_first_pod();
   for (const bool prepared : {false, true}) {
     const std::size_t before = lanes[0].got.size() + lanes[1].got.size();
     const Fd one(::socket(AF_INET, SOCK_STREAM, 0));
@@ -329,32 +328,16 @@ TEST_F(AgentLinkTest, PassesCertificatesAndRequestsOn) {
 }
 
 TEST_F(AgentLinkTest, ForgetsARemovedPodOnlyByItsCookie) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  snapshot_end();
-  next(), next();
-  node::ToProxy message;
-  message.mutable_pod_remove()->set_id(1);
-  message.mutable_pod_remove()->set_netns_cookie(5);
-  say(message);
-  message.mutable_pod_remove()->set_netns_cookie(1001);
-  say(message);
+  serve_first_pod();
+  pod_remove(5);
+  pod_remove(1001);
   ASSERT_TRUE(run_until([&] { return link->pods() == 0; }));
   EXPECT_EQ(lanes[0].calls.back(), "remove 1");
 }
 
 TEST_F(AgentLinkTest, GivesAReleasedPodsConnectionsTheirTimeAndThenForgetsIt) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  snapshot_end();
-  next(), next();
-  node::ToProxy message;
-  message.mutable_pod_remove()->set_id(1);
-  message.mutable_pod_remove()->set_netns_cookie(1001);
-  message.mutable_pod_remove()->set_grace_seconds(1);
-  say(message);
+  serve_first_pod();
+  pod_remove(1001, 1);
   ASSERT_TRUE(run_until([&] { return lanes[1].calls.back() == "retire 1"; }));
   EXPECT_EQ(link->pods(), 1u);
   snapshot_end();  // of which it is not a part
@@ -364,16 +347,8 @@ TEST_F(AgentLinkTest, GivesAReleasedPodsConnectionsTheirTimeAndThenForgetsIt) {
 }
 
 TEST_F(AgentLinkTest, TakesAReleasedPodBack) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  snapshot_end();
-  next(), next();
-  node::ToProxy message;
-  message.mutable_pod_remove()->set_id(1);
-  message.mutable_pod_remove()->set_netns_cookie(1001);
-  message.mutable_pod_remove()->set_grace_seconds(1);
-  say(message);
+  serve_first_pod();
+  pod_remove(1001, 1);
   upsert(pod(1));
   EXPECT_EQ(next().pod_ack().id(), 1u);
   // Longer than the grace was.
