@@ -72,11 +72,16 @@ def configure(settings, preset):
     return status == 0, f"cmake failed, see {log}"
 
 
+def listed_tests(settings, preset):
+    """What ctest says of every test of a configured tree."""
+    listing = output_of(["ctest", "--test-dir", settings.folder(preset), "--show-only=json-v1"])
+    return json.loads(listing or '{"tests": []}')["tests"]
+
+
 def tests_of(settings, preset):
     """Name -> labels of every ctest test of a configured tree."""
-    listing = output_of(["ctest", "--test-dir", settings.folder(preset), "--show-only=json-v1"])
     tests = {}
-    for test in json.loads(listing or '{"tests": []}')["tests"]:
+    for test in listed_tests(settings, preset):
         labels = next((p["value"] for p in test.get("properties", []) if p["name"] == "LABELS"), [])
         if not settings.filter or re.search(settings.filter, test["name"]):
             tests[test["name"]] = labels
@@ -103,9 +108,15 @@ def build(settings, preset, targets):
 
 
 def target_names(settings, preset, tests):
+    """What has to be built for these tests: themselves, and programs of the tree that their command lines name."""
+    wanted = set(tests)
+    for test in listed_tests(settings, preset):
+        if test["name"] in tests:
+            wanted |= {os.path.basename(word) for word in test.get("command", [])
+                       if word.startswith(settings.folder(preset) + os.sep)}
     known = set(re.findall(r"^(\S+): phony", output_of(["ninja", "-C", settings.folder(preset), "-t", "targets", "all"]),
                            re.MULTILINE))
-    return sorted(known & set(tests))
+    return sorted(known & wanted)
 
 
 def run_ctest(settings, preset, tests, environment=None, prefix=(), step=""):

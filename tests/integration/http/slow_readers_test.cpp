@@ -174,22 +174,38 @@ TEST_F(SlowReaders, OfManyHttp2StreamsStayWithinThePodsLimitAndGetEverything) {
   EXPECT_TRUE(look_until([&] { return held() == 0; })) << held();
 }
 
-// A server that takes nothing of what is sent to it.
-struct DeafServer {
+// A server that takes nothing of what is sent to it, until it closes all of its connections, later ones too.
+class DeafServer {
+ public:
   explicit DeafServer(ProxyLab& lab)
-      : taken(std::make_shared<std::vector<std::unique_ptr<Stream>>>()),
-        address(lab.listen(lab.server(), [kept = taken](Worker&, SocketAddress, auto stream) {
+      : loop_(lab.server().loop),
+        address_(lab.listen(lab.server(), [kept = kept_](Worker&, SocketAddress, auto stream) {
+          if (kept->closed) return;
           const int small = 4096;  // kernels hold less for each
           ::setsockopt(stream->descriptor(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-          kept->push_back(std::move(stream));
+          kept->streams.push_back(std::move(stream));
         })) {}
-  std::shared_ptr<std::vector<std::unique_ptr<Stream>>> taken;
-  SocketAddress address;
+  const SocketAddress& address() const { return address_; }
+  void close() {
+    loop_.post([kept = kept_] {
+      kept->closed = true;
+      kept->streams.clear();
+    });
+  }
+
+ private:
+  struct Kept {
+    std::vector<std::unique_ptr<Stream>> streams;
+    bool closed = false;
+  };
+  std::shared_ptr<Kept> kept_ = std::make_shared<Kept>();
+  Loop& loop_;
+  SocketAddress address_;
 };
 
 TEST_F(SlowReaders, ThatAreServersStopUploadsWithinThePodsLimit) {
   DeafServer server(lab_);
-  const auto entry = lab_.listen_outbound(lab_.plain(server.address), Protocol::http1);
+  const auto entry = lab_.listen_outbound(lab_.plain(server.address()), Protocol::http1);
   std::vector<Fd> clients;
   const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n";
   for (int i = 0; i < 64; ++i) {
@@ -207,7 +223,7 @@ TEST_F(SlowReaders, ThatAreServersStopUploadsWithinThePodsLimit) {
   }
   EXPECT_LE(most_, limit);
   EXPECT_GE(most_, limit / 2);
-  lab_.server().loop.post([taken = server.taken] { taken->clear(); });
+  server.close();
   EXPECT_TRUE(look_until([&] { return held() == 0; })) << held();
 }
 
