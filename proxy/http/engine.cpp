@@ -32,7 +32,7 @@ Engine::~Engine() {
 }
 
 void Engine::wake() {
-  if (awake_) return;
+  if (awake_) return;  // a turn is due, or looks by itself at its end
   awake_ = true;
   loop_.defer([self = self_] {
     if (*self != nullptr) (*self)->turn();
@@ -68,8 +68,9 @@ void Engine::turn() {
    public:
     void on_turn() override {}
   } marker;
+  awake_ =
+      true;  // until the end: what was buried meanwhile is gone by then, so it is no reason for another turn
   schedule(marker);
-  awake_ = false;  // only now: the marker is no reason for another turn
   while (first_ != nullptr && first_ != &marker) {
     TurnItem& item = *first_;
     unlink(item);
@@ -80,6 +81,7 @@ void Engine::turn() {
   dead_.clear();
   dead.clear();
   if (dead_.empty()) dead_ = std::move(dead);  // keeps the capacity
+  awake_ = false;
   if (first_ != nullptr || !dead_.empty()) wake();
 }
 

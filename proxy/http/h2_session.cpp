@@ -320,6 +320,7 @@ void H2Session::on_writable() {
 }
 
 void H2Session::tell_capacity() {
+  if (server_) return;  // only who opens streams waits for it
   capacity_changed_ = true;
   flush_later();
 }
