@@ -19,7 +19,6 @@ Farewell::Farewell(Engine& engine, std::unique_ptr<Stream> stream, std::function
     : engine_(engine), stream_(std::move(stream)), done_(std::move(done)) {
   stream_->set_events(this);
   stream_->finish_writes();
-  unsent_ = unsent();
   engine_.closing().start(*this);
   engine_.schedule(*this);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -32,8 +33,8 @@ class Farewell final : private StreamEvents, private TurnItem, private Deadline 
   Engine& engine_;
   std::unique_ptr<Stream> stream_;
   std::function<void()> done_;
-  std::size_t unsent_;  // at the last look
-  unsigned looks_ = 0;  // in a row that saw no change
+  std::size_t unsent_ = SIZE_MAX;  // at the last look; most peers end before the first
+  unsigned looks_ = 0;             // in a row that saw no change
 };
 
 }  // namespace heddle::proxy::http

@@ -407,7 +407,8 @@ void H1Server::refuse(std::uint16_t status, const std::string& why) {
 
 void H1Server::flush() {
   if (closed_ || lingering_) return;
-  const Output::Flushed flushed = output_.flush(*stream_);
+  // The answer and the end travel in one packet, and wake the client once.
+  const Output::Flushed flushed = output_.flush(*stream_, closing_ && !upstream_);
   account();
   if (flushed == Output::Flushed::error) return close_now();
   if (request_ != nullptr) {
@@ -428,10 +429,7 @@ void H1Server::flush() {
 
 void H1Server::linger() {
   lingering_ = true;
-  if (read_ended_) {
-    stream_->finish_writes();
-    return end();
-  }
+  if (read_ended_) return end();
   farewell_ = std::make_unique<Farewell>(engine_, std::move(stream_), [this] { end(); });
 }
 

@@ -49,11 +49,12 @@ void Output::content(Stream& stream, std::span<const std::byte> bytes, std::stri
   text().append(view.substr(of_view)).append(tail.substr(of_tail));
 }
 
-Output::Flushed Output::flush(Stream& stream) {
+Output::Flushed Output::flush(Stream& stream, bool last) {
   blocked_ = false;
+  const bool nothing = empty();
   while (error_ == 0 && size() > 0) {
     const iovec parts[] = {part(buffer_.data() + sent_, size())};
-    const IoResult result = stream.write(std::span(parts));
+    const IoResult result = last ? stream.write_last(std::span(parts)) : stream.write(std::span(parts));
     if (result.status == IoStatus::error) {
       error_ = result.error;
     } else if (result.status == IoStatus::would_block) {
@@ -65,7 +66,9 @@ Output::Flushed Output::flush(Stream& stream) {
     }
   }
   release();
-  return error_ != 0 ? Flushed::error : Flushed::all;
+  if (error_ != 0) return Flushed::error;
+  if (last && nothing) stream.finish_writes();
+  return Flushed::all;
 }
 
 // What went out must not pile up in front of a slow reader's rest, nor a few bytes keep a large buffer.

@@ -27,7 +27,9 @@ class Output {
   void content(Stream& stream, std::span<const std::byte> bytes, std::string_view tail);
 
   enum class Flushed : std::uint8_t { all, blocked, error };
-  Flushed flush(Stream& stream);
+  // `last`: nothing follows. When `all` is said, finish_writes() is done too, with the last bytes if there
+  // were any.
+  Flushed flush(Stream& stream, bool last = false);
   // Credit to give back since the last call.
   std::size_t take_credit();
   // The exchange is over: nobody wants the credit any more.
