@@ -13,8 +13,8 @@
 namespace heddle::proxy::http {
 namespace {
 
-// How much write() takes in advance of the peer's window.
-constexpr std::size_t write_ahead = 64 * 1024;
+// How much write() takes before a turn has sent it: two reads, or each would cost a turn of its own.
+constexpr std::size_t write_ahead = 128 * 1024;
 // A stream that carried this much is bulk and gets the large window.
 constexpr std::uint32_t bulky = 256 * 1024;
 

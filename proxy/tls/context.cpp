@@ -34,7 +34,8 @@ bool configure(SSL_CTX* ssl, const TrustAnchors& anchors) {
   SSL_CTX_set_options(ssl, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(ssl, 1);
-  SSL_CTX_set_default_read_buffer_len(ssl, 64 * 1024);
+  // More than one write of a peer of ours: what a full buffer cuts off is read for itself.
+  SSL_CTX_set_default_read_buffer_len(ssl, 128 * 1024);
   SSL_CTX_set_alpn_select_cb(ssl, &select_alpn, nullptr);
   SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, nullptr);
   SSL_CTX_set_verify_depth(ssl, 6);

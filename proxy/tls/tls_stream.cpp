@@ -16,8 +16,10 @@ namespace heddle::proxy::tls {
 namespace {
 
 constexpr std::size_t max_plaintext = 16 * 1024;  // of one record (RFC 8446 5.1)
-constexpr std::size_t max_write = 64 * 1024;      // taken by one write()
-constexpr std::size_t max_unsent = 512 * 1024;    // answers to KeyUpdates of a peer that reads nothing
+// Taken by one write(): 64 KiB of content and what frames it, or its last bytes would be a record and a
+// packet of their own.
+constexpr std::size_t max_write = 80 * 1024;
+constexpr std::size_t max_unsent = 512 * 1024;  // answers to KeyUpdates of a peer that reads nothing
 constexpr std::size_t max_kept_scratch = 256 * 1024;
 
 // Where records of the running call gather. A connection keeps only what its inner stream did not take.
