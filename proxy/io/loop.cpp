@@ -20,6 +20,8 @@ namespace heddle::proxy {
 namespace {
 
 constexpr int events_per_wait = 256;
+constexpr int most_looks = 4;  // at the descriptors before deferred work, beside the first
+using Events = std::array<epoll_event, events_per_wait>;
 constexpr std::uint32_t wake_generation = ~0u;  // no watch ever has it: marks the eventfd
 
 }  // namespace
@@ -71,6 +73,17 @@ struct Loop::Impl {
     const std::uint64_t one = 1;
     // EAGAIN means that the counter is at its top: the loop is awake anyway.
     [[maybe_unused]] const ssize_t written = ::write(wake.get(), &one, sizeof one);
+  }
+
+  // How many events there are; 0 when a signal came.
+  int wait(Events& events, int milliseconds) const {
+    const int count = ::epoll_wait(epoll.get(), events.data(), events_per_wait, milliseconds);
+    if (count < 0 && errno != EINTR) throw std::runtime_error("epoll_wait: " + make_errno(errno).message());
+    return std::max(count, 0);
+  }
+
+  void dispatch(const Events& events, int count) {
+    for (int i = 0; i < count; ++i) dispatch(events[static_cast<std::size_t>(i)]);
   }
 
   void dispatch(const epoll_event& event) {
@@ -174,14 +187,19 @@ Loop::Clock::time_point Loop::now() const {
 }
 
 void Loop::run() {
-  std::array<epoll_event, events_per_wait> events;
+  Events events;
   impl_->now = Clock::now();
   impl_->running = true;
   while (!impl_->stopping.load(std::memory_order_acquire)) {
-    const int count = ::epoll_wait(impl_->epoll.get(), events.data(), events_per_wait, impl_->wait_time());
+    int count = impl_->wait(events, impl_->wait_time());
     impl_->now = Clock::now();
-    if (count < 0 && errno != EINTR) throw std::runtime_error("epoll_wait: " + make_errno(errno).message());
-    for (int i = 0; i < count; ++i) impl_->dispatch(events[static_cast<std::size_t>(i)]);
+    impl_->dispatch(events, count);
+    // Where several are ready more become so meanwhile: what is deferred, writes above all, then serves them
+    // together.
+    for (int looks = 0; count > 1 && looks < most_looks; ++looks) {
+      count = impl_->wait(events, 0);
+      impl_->dispatch(events, count);
+    }
     impl_->run_posted();
     impl_->timers.run(impl_->now);
     impl_->run_deferred();
