@@ -52,7 +52,7 @@ struct Worker {
   const Settings& settings;
   Loop loop;
   // For one read or decode at a time; its content is gone when the handler returns.
-  alignas(64) std::array<std::byte, 64 * 1024> scratch;
+  alignas(64) std::array<std::byte, most_read> scratch;
   // Filled in by main(), in this order, destroyed in reverse.
   std::unique_ptr<Telemetry> telemetry;
   std::unique_ptr<PodTable> pods;

@@ -126,7 +126,7 @@ void H1Client::read() {
   for (int i = 0; i < reads_per_turn && !closed_; ++i) {
     const std::size_t limit = held_.budget().content_room(window, responded_ ? unconsumed_ : 0);
     if (limit == 0) return;
-    const auto into = engine_.scratch().first(std::min(limit, engine_.scratch().size()));
+    const auto into = engine_.scratch().first(std::min({limit, most_read, engine_.scratch().size()}));
     const IoResult result = stream_->read(into);
     if (result.status == IoStatus::would_block) return;
     if (result.status == IoStatus::error)

@@ -143,7 +143,7 @@ void H1Server::read() {
   for (int i = 0; i < reads_per_turn; ++i) {
     const std::size_t limit = read_limit();
     if (limit == 0) return;
-    const auto into = engine_.scratch().first(std::min(limit, engine_.scratch().size()));
+    const auto into = engine_.scratch().first(std::min({limit, most_read, engine_.scratch().size()}));
     const IoResult result = stream_->read(into);
     if (result.status == IoStatus::would_block) return close_if_idle_ends();
     if (result.status == IoStatus::error) return close_now();

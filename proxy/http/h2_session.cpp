@@ -16,7 +16,9 @@ namespace heddle::proxy::http {
 namespace {
 
 constexpr int reads_per_turn = 4;
-constexpr std::size_t gather_size = 64 * 1024;
+// Frames of one write: those of one read (a last frame of up to 16 KiB follows), which the kernel sends in
+// one piece.
+constexpr std::size_t gather_size = most_read - 4 * 1024;
 constexpr int gathers_per_turn = 4;
 constexpr std::chrono::seconds ping_interval{10};
 constexpr std::chrono::seconds ping_timeout{3};

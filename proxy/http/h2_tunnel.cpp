@@ -14,7 +14,7 @@ namespace heddle::proxy::http {
 namespace {
 
 // How much write() takes before a turn has sent it: two reads, or each would cost a turn of its own.
-constexpr std::size_t write_ahead = 128 * 1024;
+constexpr std::size_t write_ahead = 2 * most_read;
 // A stream that carried this much is bulk and gets the large window.
 constexpr std::uint32_t bulky = 256 * 1024;
 

@@ -16,6 +16,11 @@ namespace heddle::proxy {
 
 class Loop;
 
+// The most that is read at once. With what HTTP/2 and TLS put around it, it is still one packet until the
+// network card cuts it (GSO, 64 KiB): reads of 64 KiB were two, and each costs
+// the whole way through the kernel.
+constexpr std::size_t most_read = 60 * 1024;
+
 enum class IoStatus : std::uint8_t { ok, would_block, eof, error };
 
 struct IoResult {

@@ -16,9 +16,9 @@ namespace heddle::proxy::tls {
 namespace {
 
 constexpr std::size_t max_plaintext = 16 * 1024;  // of one record (RFC 8446 5.1)
-// Taken by one write(): 64 KiB of content and what frames it, or its last bytes would be a record and a
-// packet of their own.
-constexpr std::size_t max_write = 80 * 1024;
+// Taken by one write(): all that a turn of a bulky HTTP/2 stream gathers (two reads), or the cut would leave
+// a record and a packet that are nearly empty.
+constexpr std::size_t max_write = 160 * 1024;
 constexpr std::size_t max_unsent = 512 * 1024;  // answers to KeyUpdates of a peer that reads nothing
 constexpr std::size_t max_kept_scratch = 256 * 1024;
 

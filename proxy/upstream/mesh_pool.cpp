@@ -85,7 +85,8 @@ class Pool final : public MeshPool {
 
   Worker& worker_;
   // Not the worker's: relays read into that one, also from within what a parser calls.
-  alignas(64) std::array<std::byte, 64 * 1024> scratch_;
+  // Takes what a peer of ours writes at once, or the end of each batch would be handed on for itself.
+  alignas(64) std::array<std::byte, 80 * 1024> scratch_;
   http::Engine engine_;
   std::unordered_map<MeshKey, std::unique_ptr<MeshBucket>, MeshKeyHash> buckets_;
   Timer sweeper_;
