@@ -192,7 +192,7 @@ std::size_t H1Client::feed_head(std::string_view input) {
   ResponseHead& head = engine_.response_head;
   auto parsed = parse_response_head(input.substr(0, size), head);
   if (parsed) parsed = settle(head, head_request_, connect_request_);
-  if (!parsed || (head.status == 101 && !upgrade_request_)) {
+  if (!parsed || (head.status == 101 && (!upgrade_request_ || connect_request_))) {
     spdlog::warn(
         "http: malformed response from the upstream reason=\"{}\" next=\"check the server behind it\"",
         parsed ? "101 without a request to switch" : parsed.error().detail);

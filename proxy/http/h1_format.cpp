@@ -3,11 +3,15 @@
 
 #include <charconv>
 
+#include "proxy/http/strict.h"
+
 namespace heddle::proxy::http {
 namespace {
 
 constexpr std::string_view crlf = "\r\n";
 constexpr std::size_t max_chunk_line = 4096;
+// Chunk-size lines beyond 16 bytes and twice their content: extensions that cost much and carry nothing.
+constexpr std::uint64_t max_chunk_overhead = 16 * 1024;
 constexpr std::size_t room_for_own = 128;  // l5d-client-id and the like
 
 bool is_target(std::string_view text) {
@@ -16,6 +20,12 @@ bool is_target(std::string_view text) {
     if (byte <= 0x20 || byte == 0x7f) return false;
   }
   return !text.empty();
+}
+
+// "HTTP/" DIGIT "." DIGIT, of a version that may not be ours.
+bool is_version(std::string_view text) {
+  const auto digit = [&](std::size_t i) { return text[i] >= '0' && text[i] <= '9'; };
+  return text.size() == 8 && text.starts_with("HTTP/") && digit(5) && text[6] == '.' && digit(7);
 }
 
 std::optional<Version> parse_version(std::string_view text) {
@@ -70,6 +80,13 @@ std::size_t find_head_end(std::string_view text, std::size_t seen) {
   return at == std::string_view::npos ? 0 : at + 4;
 }
 
+bool has_lone_lf(std::string_view text, std::size_t seen) {
+  for (std::size_t at = text.find('\n', seen); at != std::string_view::npos; at = text.find('\n', at + 1)) {
+    if (at == 0 || text[at - 1] != '\r') return true;
+  }
+  return false;
+}
+
 std::size_t leading_empty_lines(std::string_view text) {
   std::size_t skipped = 0;
   while (text.substr(skipped, 2) == crlf) skipped += 2;
@@ -89,9 +106,10 @@ Result<> parse_request_head(std::string_view text, RequestHead& into) {
     return make_error(Errc::protocol, "malformed request line");
   const std::string_view method = line.substr(0, first);
   const std::string_view target = line.substr(first + 1, last - first - 1);
+  if (!is_token(method) || !is_target(target) || !is_version(line.substr(last + 1)))
+    return make_error(Errc::protocol, "malformed request line");
   const auto version = parse_version(line.substr(last + 1));
   if (!version) return make_error(Errc::unsupported, "HTTP version is not 1.0 or 1.1");
-  if (!is_token(method) || !is_target(target)) return make_error(Errc::protocol, "malformed request line");
   into.version = *version;
   into.method_ = slice_of(whole, method);
   into.target_ = slice_of(whole, target);
@@ -126,6 +144,7 @@ Result<> parse_response_head(std::string_view text, ResponseHead& into) {
 void ContentReader::begin(Kind kind, std::uint64_t length) {
   trailers_ = {};
   left_ = length;
+  overhead_ = 0;
   switch (kind) {
     case Kind::none:
       state_ = State::done;
@@ -195,9 +214,14 @@ ContentReader::Step ContentReader::read_size_line(std::string_view input) {
   std::uint64_t size = 0;
   const auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), size, 16);
   const std::string_view extension = line.substr(static_cast<std::size_t>(stop - line.data()));
-  if (error != std::errc{} || (!extension.empty() && trim(extension).substr(0, 1) != ";") ||
-      !is_field_value(extension) || size > (std::uint64_t{1} << 62))
-    return {0, {}, "malformed chunk size"};
+  if (error != std::errc{} || size > (std::uint64_t{1} << 62)) return {0, {}, "malformed chunk size"};
+  if (!extension.empty() &&
+      (trim(extension).empty() || !is_field_value(extension) || !is_chunk_extension(extension)))
+    return {0, {}, "malformed chunk extension"};
+  const std::uint64_t fair = 16 + 2 * size;
+  overhead_ = line.size() > fair ? overhead_ + (line.size() - fair)
+                                 : overhead_ - std::min(overhead_, fair - line.size());
+  if (overhead_ > max_chunk_overhead) return {0, {}, "chunk extensions out of proportion"};
   line_ = {};
   left_ = size;
   state_ = size == 0 ? State::trailers : State::chunk_data;
@@ -223,10 +247,7 @@ ContentReader::Step ContentReader::read_trailers(std::string_view input) {
   if (end > 2) {
     trailers_.text() = std::move(line_);
     if (!parse_fields(trailers_, 0)) return {0, {}, "malformed trailers"};
-    // Framing and routing fields are not allowed there (RFC 9110 6.5.1).
-    trailers_.remove(Name::content_length);
-    trailers_.remove(Name::host);
-    strip_hop_by_hop(trailers_);
+    settle_trailers(trailers_);
   }
   line_ = {};
   return {end - before, {}};
@@ -234,10 +255,11 @@ ContentReader::Step ContentReader::read_trailers(std::string_view input) {
 
 void write_request_head(std::string& out, const RequestHead& head, Framing1 framing,
                         std::string_view connection) {
-  const bool from_h2 = head.version == Version::http2;
+  // What names the target is the first of these; Host only repeats it (RFC 9112 3.2.2).
+  const bool named_before = head.version == Version::http2 || head.absolute_form;
   out.append(head.method()).append(" ").append(head.target());
   out.append(head.version == Version::http1_0 ? " HTTP/1.0\r\n" : " HTTP/1.1\r\n");
-  if (from_h2 || !head.fields.find(Name::host)) {
+  if (named_before || !head.fields.find(Name::host)) {
     if (!head.authority().empty()) {
       out.append("host: ").append(head.authority()).append(crlf);
       for (std::size_t i = 0; i < head.fields.size(); ++i) {

@@ -17,6 +17,9 @@ namespace heddle::proxy::http {
 // Bytes up to and with the empty line that ends a head, or 0 while it is not there. `seen`: how many bytes of
 // `text` an earlier call looked at in vain. A lone LF never ends a line.
 std::size_t find_head_end(std::string_view text, std::size_t seen = 0);
+// Is there an LF without CR before it, behind the first `seen` bytes? It ends no line here, but does for
+// others: a head that waits for its end then waits in vain.
+bool has_lone_lf(std::string_view text, std::size_t seen = 0);
 // Empty lines before a request line are skipped (RFC 9112 2.2).
 std::size_t leading_empty_lines(std::string_view text);
 
@@ -52,6 +55,7 @@ class ContentReader {
 
   State state_ = State::done;
   std::uint64_t left_ = 0;
+  std::uint64_t overhead_ = 0;  // of chunk-size lines beyond what their content makes up for
   std::string line_;
   Fields trailers_;
 };

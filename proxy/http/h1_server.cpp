@@ -213,6 +213,10 @@ std::size_t H1Server::feed_head(std::string_view input) {
     return 0;
   }
   if (size == 0) {
+    if (has_lone_lf(input, searched_)) {
+      refuse(400, "a line ends without CR");
+      return 0;
+    }
     if (input.size() >= usual_head && held_.budget().full())
       refuse(503, "too many bytes are buffered for the pod");
     searched_ = input.size();

@@ -135,6 +135,7 @@ void ClientStream::on_headers_end(bool end_stream) {
   }
   ResponsePeer* requester = take_requester();
   if (trailers_) {
+    settle_trailers(*trailers_);
     requester->trailers(std::move(*trailers_));
   } else {
     requester->data({}, true);
@@ -143,7 +144,8 @@ void ClientStream::on_headers_end(bool end_stream) {
 
 void ClientStream::respond(bool end_stream) {
   const auto head = std::move(head_);
-  if (!head || too_large_) {
+  // nghttp2 lets any three digits through.
+  if (!head || too_large_ || head->status < 100) {
     reset(NGHTTP2_PROTOCOL_ERROR);
     std::exchange(requester_, nullptr)->abort(Abort::protocol);
     return;

@@ -109,6 +109,7 @@ void ServerStream::on_headers_end(bool end_stream) {
     if (request_ == nullptr) return;
     if (too_large_) return reset(NGHTTP2_ENHANCE_YOUR_CALM);
     if (trailers_) {
+      settle_trailers(*trailers_);
       request_->trailers(std::move(*trailers_));
     } else {
       request_->data({}, true);
@@ -148,6 +149,7 @@ void ServerStream::start(bool end_stream) {
   join_cookies(head->fields);
   if (end_stream) head->content = Content::none;
   if (!end_stream && head->content == Content::none) head->content = Content::streamed;
+  if (!end_stream && head->method() == "TRACE") return refuse(400, "TRACE with content");
   Peer* request = server_.handler_.start(*head, end_stream, *this);
   request_ = over_ ? nullptr : request;
 }

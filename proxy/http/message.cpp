@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 
+#include "proxy/http/strict.h"
+
 namespace heddle::proxy::http {
 namespace {
 
@@ -46,6 +48,7 @@ bool is_protected(Name id) {
 
 struct ConnectionOptions {
   bool close = false, keep_alive = false, upgrade = false;
+  std::size_t count = 0;
 };
 
 ConnectionOptions connection_options(const Fields& fields) {
@@ -53,6 +56,7 @@ ConnectionOptions connection_options(const Fields& fields) {
   for (std::size_t i = 0; i < fields.size(); ++i) {
     if (fields.id(i) != Name::connection) continue;
     each_list_member(fields.value(i), [&](std::string_view option) {
+      ++found.count;
       if (equal_ignoring_case(option, "close")) found.close = true;
       if (equal_ignoring_case(option, "keep-alive")) found.keep_alive = true;
       if (equal_ignoring_case(option, "upgrade")) found.upgrade = true;
@@ -83,11 +87,24 @@ Result<Framing> find_framing(const Fields& fields, Version version) {
       if (framing.length && *framing.length != *length)
         return make_error(Errc::protocol, "two content-lengths differ");
       framing.length = length;
+    } else if (fields.id(i) == Name::other && resembles_framing(fields.name(i))) {
+      return make_error(Errc::protocol, "a field that some take for content-length or transfer-encoding");
     }
   }
   if (framing.chunked && framing.length)
     return make_error(Errc::protocol, "both transfer-encoding and content-length");
   return framing;
+}
+
+std::string wanted_protocols(const Fields& fields) {
+  std::string wanted;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields.id(i) != Name::upgrade) continue;
+    const std::string more = without_http(fields.value(i));
+    if (!wanted.empty() && !more.empty()) wanted += ", ";
+    wanted += more;
+  }
+  return wanted;
 }
 
 // Of several equal ones only the first stays: the next reader may be less strict.
@@ -125,30 +142,49 @@ bool is_visible(std::string_view text) {
   return true;
 }
 
+// A path as servers see it, with its query (RFC 9112 3.2.1, 3.2.4).
+bool is_path(std::string_view target, std::string_view method) {
+  if (target == "*") return method == "OPTIONS";
+  return target.starts_with('/') && target.find('#') == std::string_view::npos;
+}
+
+// At most one Host, and that one a host. Empty it may be where HTTP/1 has nothing to say (RFC 9110 7.2).
+Result<std::size_t> check_hosts(const Fields& fields) {
+  std::size_t hosts = 0;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (fields.id(i) != Name::host) continue;
+    if (++hosts > 1) return make_error(Errc::protocol, "host more than once");
+    if (!fields.value(i).empty() && !is_authority(fields.value(i)))
+      return make_error(Errc::protocol, "host is no host");
+  }
+  return hosts;
+}
+
 // What could be written as HTTP/1 in two ways must not come in by HTTP/2 either.
 Result<> settle_http2_target(const RequestHead& head) {
-  if (!is_token(head.method()) || !is_visible(head.target()) || !is_visible(head.authority()) ||
-      !is_visible(head.scheme()))
+  if (!is_token(head.method()) || !is_visible(head.target()) || !is_visible(head.scheme()))
     return make_error(Errc::protocol, "malformed pseudo-header field");
-  if (head.is_connect() || head.target().starts_with('/') || head.target() == "*") return {};
+  if (const auto hosts = check_hosts(head.fields); !hosts) return hosts.error();
+  if (!is_authority(head.authority())) return make_error(Errc::protocol, ":authority is no host");
+  if (const auto host = head.fields.find(Name::host); host && !same_authority(*host, head.authority()))
+    return make_error(Errc::protocol, ":authority and host differ");
+  if (head.is_connect() || is_path(head.target(), head.method())) return {};
   return make_error(Errc::protocol, ":path is no path");
 }
 
 Result<> settle_target(RequestHead& head) {
   if (head.version == Version::http2) return settle_http2_target(head);
-  std::size_t hosts = 0;
-  for (std::size_t i = 0; i < head.fields.size(); ++i) hosts += head.fields.id(i) == Name::host ? 1 : 0;
-  if (hosts > 1) return make_error(Errc::protocol, "host more than once");
-  if (hosts == 0 && head.version == Version::http1_1) return make_error(Errc::protocol, "no host");
+  const auto hosts = check_hosts(head.fields);
+  if (!hosts) return hosts.error();
+  if (*hosts == 0 && head.version == Version::http1_1) return make_error(Errc::protocol, "no host");
   const std::string_view target = head.target();
   if (head.is_connect()) {
-    if (target.empty() || target.find('/') != std::string_view::npos)
-      return make_error(Errc::protocol, "CONNECT without host:port");
-    return {};
+    if (is_authority(target, true)) return {};
+    return make_error(Errc::protocol, "CONNECT without host:port");
   }
-  if (target.starts_with('/') || (target == "*" && head.method() == "OPTIONS")) return {};
+  if (is_path(target, head.method())) return {};
   const auto absolute = split_absolute(target);
-  if (!absolute || absolute->authority.empty())
+  if (!absolute || !is_authority(absolute->authority) || target.find('#') != std::string_view::npos)
     return make_error(Errc::protocol, "target is neither a path nor a URL");
   head.absolute_form = true;
   return {};
@@ -215,13 +251,13 @@ Name recognise(std::string_view name) {
     case 'h':
       if (is("host")) return Name::host;
       if (is("http2-settings")) return Name::http2_settings;
-      if (starts_ignoring_case(name, "heddle-")) return Name::mesh;
+      if (is_mesh_name(name)) return Name::mesh;
       break;
     case 'k':
       if (is("keep-alive")) return Name::keep_alive;
       break;
     case 'l':
-      if (!starts_ignoring_case(name, "l5d-")) break;
+      if (!is_mesh_name(name)) break;
       if (is("l5d-client-id")) return Name::l5d_client_id;
       if (is("l5d-orig-proto")) return Name::l5d_orig_proto;
       if (is("l5d-proxy-error")) return Name::l5d_proxy_error;
@@ -412,7 +448,7 @@ void strip_hop_by_hop(Fields& fields) {
       if (equal_ignoring_case(option, "close") || equal_ignoring_case(option, "keep-alive") ||
           equal_ignoring_case(option, "upgrade") || is_protected(recognise(option)))
         return;
-      if (named.size() < 32) named.push_back(option);
+      if (named.size() < max_connection_options) named.push_back(option);
     });
   }
   fields.remove_if([&](std::size_t i) {
@@ -441,6 +477,28 @@ void strip_mesh_fields(Fields& fields) {
     const Name id = fields.id(i);
     return id == Name::l5d_client_id || id == Name::l5d_orig_proto || id == Name::l5d_proxy_error ||
            id == Name::mesh;
+  });
+}
+
+void settle_trailers(Fields& trailers) {
+  strip_hop_by_hop(trailers);
+  strip_mesh_fields(trailers);
+  trailers.remove_if([&](std::size_t i) {
+    switch (trailers.id(i)) {
+      case Name::content_length:
+      case Name::host:
+      case Name::expect:
+        return true;
+      case Name::other:
+        break;
+      default:
+        return false;
+    }
+    for (const std::string_view refused : {"authorization", "proxy-authorization", "cookie", "set-cookie",
+                                           "content-encoding", "content-range", "max-forwards"}) {
+      if (equal_ignoring_case(trailers.name(i), refused)) return true;
+    }
+    return resembles_framing(trailers.name(i));
   });
 }
 
@@ -495,17 +553,18 @@ Result<> settle(RequestHead& head) {
   head.length = framing->length.value_or(0);
   if (const auto expect = head.fields.find(Name::expect))
     head.wants_continue = equal_ignoring_case(*expect, "100-continue");
+  // RFC 9110 9.3.8: there is none, and a server that knows takes it for the next request.
+  if (head.method() == "TRACE" && (head.content == Content::streamed || head.length != 0))
+    return make_error(Errc::protocol, "TRACE with content");
   if (head.version == Version::http2) return {};
   const ConnectionOptions options = connection_options(head.fields);
+  if (options.count > max_connection_options) return make_error(Errc::protocol, "connection names too much");
   head.wants_close = options.close || (head.version == Version::http1_0 && !options.keep_alive);
   head.is_upgrade = head.is_connect();
   if (options.upgrade && head.version == Version::http1_1) {
-    const auto wanted = head.fields.find(Name::upgrade);
-    // h2c by upgrade is declined by not passing it on (RFC 9113 3.1 deprecates it).
-    if (wanted && !equal_ignoring_case(*wanted, "h2c")) {
-      head.is_upgrade = true;
-      head.upgrade = std::string(*wanted);
-    }
+    // HTTP/2 by upgrade is declined by not passing it on.
+    head.upgrade = wanted_protocols(head.fields);
+    if (!head.upgrade.empty()) head.is_upgrade = true;
   }
   if (head.is_connect() && head.content != Content::none)
     return make_error(Errc::protocol, "CONNECT with content");
@@ -529,6 +588,7 @@ Result<> settle(ResponseHead& head, bool to_head, bool to_connect) {
   }
   if (head.version == Version::http2) return {};
   const ConnectionOptions options = connection_options(head.fields);
+  if (options.count > max_connection_options) return make_error(Errc::protocol, "connection names too much");
   // Without a length the content ends with the connection (RFC 9112 6.3).
   head.wants_close = options.close || (head.version == Version::http1_0 && !options.keep_alive) ||
                      (head.content == Content::streamed && !framing->chunked);

@@ -20,6 +20,7 @@ const char* to_string(Version version);  // "HTTP/1.1"
 constexpr std::size_t max_head_bytes = 64 * 1024;
 constexpr std::size_t max_fields = 256;
 constexpr std::size_t max_trailer_bytes = 16 * 1024;
+constexpr std::size_t max_connection_options = 64;  // members of Connection
 
 // Fields the proxy itself acts on, recognised once when a field is added.
 enum class Name : std::uint8_t {
@@ -39,7 +40,8 @@ enum class Name : std::uint8_t {
   l5d_client_id,
   l5d_orig_proto,
   l5d_proxy_error,
-  mesh,  // any other l5d-* and heddle-*: between proxies only
+  mesh,  // any other l5d-* and heddle-*: between proxies only. What others may take for one too
+         // (is_mesh_name)
 };
 Name recognise(std::string_view name);
 
@@ -167,6 +169,10 @@ void strip_hop_by_hop(Fields& fields);
 // Removes the fields only proxies may set: l5d-client-id, other l5d-*, heddle-*. At each edge, before the
 // proxy adds its own.
 void strip_mesh_fields(Fields& fields);
+
+// Removes what must not come after the content (RFC 9110 6.5.1): framing, routing, credentials, what changes
+// how a request is handled, what belongs to one connection, and the mesh's own.
+void settle_trailers(Fields& trailers);
 
 // HTTP/2 may cut Cookie into several fields; HTTP/1 knows one only (RFC 9113 8.2.3).
 void join_cookies(Fields& fields);

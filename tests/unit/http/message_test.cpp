@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "proxy/http/h1_format.h"
+#include "proxy/http/strict.h"
 
 namespace heddle::proxy::http {
 namespace {
@@ -128,13 +129,94 @@ TEST(RequestHead, RefusesHttp2TargetsThatHttp1WouldReadDifferently) {
     head.version = Version::http2;
     head.set_method("GET");
     head.set_target(path);
+    head.set_authority("a");
     EXPECT_FALSE(settle(head)) << path;
   }
   RequestHead head;
   head.version = Version::http2;
   head.set_method("GET");
   head.set_target("/a");
+  head.set_authority("a");
   EXPECT_TRUE(settle(head));
+}
+
+TEST(Authority, IsAHostAndMaybeAPort) {
+  for (const char* good :
+       {"a", "a.b", "a:80", "a:", "my_app", "10.0.0.1:8080", "[::1]", "[::1]:80", "[fe80::1%25eth0]"})
+    EXPECT_TRUE(is_authority(good)) << good;
+  for (const char* bad : {"", ":80", "u@a", "a/b", "a?b", "a#b", "a b", "a,b", "a\\b", "::1", "[::1", "[]",
+                          "[::1]a", "a:b", "a:+80", "a:65536", "a:80:80", "a%4", "\xc3\xa9"})
+    EXPECT_FALSE(is_authority(bad)) << bad;
+  EXPECT_TRUE(is_authority("a:80", true));
+  EXPECT_FALSE(is_authority("a:", true));
+  EXPECT_FALSE(is_authority("a", true));
+  EXPECT_TRUE(same_authority("A", "a:80"));
+  EXPECT_FALSE(same_authority("a", "a:8080"));
+}
+
+TEST(FieldNames, OfTheMeshAreKnownInOtherPunctuationToo) {
+  for (const char* ours : {"l5d-client-id", "L5D_Client_Id", "l5d.x", "heddle-client", "heddle_x", "l5d-"})
+    EXPECT_TRUE(is_mesh_name(ours)) << ours;
+  for (const char* other : {"l5d", "l5dx", "x-l5d-y", "heddle", "heddled-x"})
+    EXPECT_FALSE(is_mesh_name(other)) << other;
+  EXPECT_TRUE(resembles_framing("Content_Length"));
+  EXPECT_TRUE(resembles_framing("transfer_encoding"));
+  EXPECT_FALSE(resembles_framing("content-length"));
+  EXPECT_FALSE(resembles_framing("content_type"));
+}
+
+TEST(Upgrade, NeverOffersHttpItself) {
+  EXPECT_EQ(without_http("websocket"), "websocket");
+  EXPECT_EQ(without_http("h2c"), "");
+  EXPECT_EQ(without_http("H2C , websocket,, HTTP/2.0 , foo/2"), "websocket, foo/2");
+}
+
+TEST(ChunkExtensions, AreReadToTheirEnd) {
+  for (const char* good : {"", ";a", ";a=b", " ; a = b ;c", ";a=\"x;y\"", ";a=\"\\\"\";b"})
+    EXPECT_TRUE(is_chunk_extension(good)) << good;
+  for (const char* bad : {";", ";;", ";a=", ";a=\"", ";a=\"\\\"", "a", ";a b", ";a=b c"})
+    EXPECT_FALSE(is_chunk_extension(bad)) << bad;
+}
+
+TEST(ChunkExtensions, MayNotCostFarMoreThanTheyCarry) {
+  const std::string chunk = "1;" + std::string(200, 'x') + "\r\na\r\n";
+  ContentReader reader;
+  reader.begin(ContentReader::Kind::chunked);
+  std::size_t read = 0;
+  bool refused = false;
+  while (!refused && read < 1000) {
+    std::string_view input = chunk;
+    while (!input.empty() && !refused) {
+      const auto step = reader.next(input);
+      refused = step.error != nullptr;
+      input.remove_prefix(step.used);
+    }
+    ++read;
+  }
+  EXPECT_TRUE(refused);
+  EXPECT_GT(read, 50u);
+  EXPECT_LT(read, 150u);
+}
+
+TEST(Trailers, LoseWhatOnlyAHeadMaySay) {
+  Fields trailers;
+  for (const char* name : {"content-length", "Host", "transfer-encoding", "connection", "expect",
+                           "authorization", "cookie", "l5d-client-id", "l5d_client_id", "content-encoding"})
+    trailers.add(name, "x");
+  trailers.add("grpc-status", "0");
+  trailers.add("x-sum", "1");
+  settle_trailers(trailers);
+  ASSERT_EQ(trailers.size(), 2u);
+  EXPECT_EQ(trailers.find(Name::grpc_status), "0");
+  EXPECT_EQ(trailers.find("x-sum"), "1");
+}
+
+TEST(HeadEnd, IsNotWaitedForBehindALoneLf) {
+  EXPECT_TRUE(has_lone_lf("GET / HTTP/1.1\nHost: a\n\n"));
+  EXPECT_TRUE(has_lone_lf("\n"));
+  EXPECT_FALSE(has_lone_lf("GET / HTTP/1.1\r\nHost: a\r\n"));
+  const std::string_view halves = "GET / HTTP/1.1\r\nHost: a\r\n";
+  EXPECT_FALSE(has_lone_lf(halves, 15)) << "an LF whose CR came before it";
 }
 
 TEST(ErrorResponse, IsTrailersOnlyForGrpc) {
