@@ -111,6 +111,8 @@ void OutboundRequest::send() {
   if (!endpoint_->info.identity.empty()) {
     wire_ = Wire::heddle;
     if (head_.is_upgrade) return open_tunnel();
+    // HTTP/1 may name nobody (HTTP/1.0, an empty Host), HTTP/2 may not: then it is who was dialled.
+    if (!http2 && head_.authority().empty()) head_.set_authority(shared_->connection.destination->authority);
     client = worker.mesh_pool->acquire(shared_->connection.pod, endpoint_, http2, *this);
   } else {
     wire_ = Wire::plaintext;
