@@ -9,6 +9,50 @@
 namespace heddle::proxy::http {
 namespace {
 
+// What frames cost that carry nothing (Glitches).
+constexpr std::uint32_t idle_frame_cost = 1;
+constexpr std::uint32_t settings_cost = 10;
+constexpr std::uint32_t provoked_reset_cost = 10;
+constexpr std::uint32_t refused_stream_cost = 2;
+// And what a peer earns by requests, and by content that fills a frame or ends what waits: a window that is
+// opened byte by byte earns nothing.
+constexpr std::uint32_t request_pay = 1;
+constexpr std::uint32_t content_pay = 4;
+constexpr std::size_t whole_content = 1024;
+// A header block that decodes to more than this is not even read to its end: one byte can stand for 4 KiB.
+constexpr std::size_t most_decoded = 4 * max_head_bytes;
+
+// What a frame is that carries nothing; null: it carries something, or what it is the answer to limits it.
+const char* idle_frame(const nghttp2_frame_hd& head) {
+  switch (head.type) {
+    case NGHTTP2_DATA:
+      return head.length == 0 && (head.flags & NGHTTP2_FLAG_END_STREAM) == 0 ? "empty DATA" : nullptr;
+    case NGHTTP2_HEADERS:
+    case NGHTTP2_CONTINUATION:
+      return nullptr;
+    case NGHTTP2_PRIORITY:
+      return "PRIORITY";
+    case NGHTTP2_RST_STREAM:
+      return "RST_STREAM";
+    case NGHTTP2_SETTINGS:
+      return "SETTINGS";
+    case NGHTTP2_PING:
+      return "PING";
+    case NGHTTP2_GOAWAY:
+      return "GOAWAY";
+    case NGHTTP2_WINDOW_UPDATE:
+      return "WINDOW_UPDATE";
+    default:
+      return nullptr;
+  }
+}
+
+// Errors of a stream that its peer made; our own resets have other codes.
+bool is_provoked(std::uint32_t error_code) {
+  return error_code == NGHTTP2_PROTOCOL_ERROR || error_code == NGHTTP2_FLOW_CONTROL_ERROR ||
+         error_code == NGHTTP2_STREAM_CLOSED || error_code == NGHTTP2_FRAME_SIZE_ERROR;
+}
+
 void count_refused(const ByteBudget& budget) {
   if (PodLoad* load = budget.load()) load->streams_refused.fetch_add(1, std::memory_order_relaxed);
 }
@@ -23,9 +67,19 @@ H2Stream* H2Session::Callbacks::stream(nghttp2_session* session, std::int32_t id
   return static_cast<H2Stream*>(nghttp2_session_get_stream_user_data(session, id));
 }
 
+// Here and not when the frame was read: of what is for streams that are over nghttp2 says no more.
+int H2Session::Callbacks::begin_frame(nghttp2_session*, const nghttp2_frame_hd* head, void* user) {
+  if (head->type == NGHTTP2_HEADERS) self(user).glitches_.earn(request_pay);
+  const char* what = idle_frame(*head);
+  if (what == nullptr) return 0;
+  const std::uint32_t cost = head->type == NGHTTP2_SETTINGS ? settings_cost : idle_frame_cost;
+  return self(user).tolerates(cost, what) ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 int H2Session::Callbacks::begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user) {
   if (frame->hd.type != NGHTTP2_HEADERS) return 0;
   self(user).open_head_ = frame->hd.stream_id;
+  self(user).head_bytes_ = 0;
   self(user).leave();  // a new head, a new deadline
   if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
   // A refused stream may be tried elsewhere or later (RFC 9113 8.7).
@@ -42,11 +96,16 @@ int H2Session::Callbacks::begin_headers(nghttp2_session* session, const nghttp2_
 }
 
 int H2Session::Callbacks::header(nghttp2_session* session, const nghttp2_frame* frame, nghttp2_rcbuf* name,
-                                 nghttp2_rcbuf* value, std::uint8_t, void*) {
-  H2Stream* found = stream(session, frame->hd.stream_id);
-  if (found == nullptr) return 0;
+                                 nghttp2_rcbuf* value, std::uint8_t, void* user) {
   const nghttp2_vec n = nghttp2_rcbuf_get_buf(name);
   const nghttp2_vec v = nghttp2_rcbuf_get_buf(value);
+  self(user).head_bytes_ += n.len + v.len;
+  if (self(user).head_bytes_ > most_decoded) {
+    self(user).end_hostile("header fields of one head");
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+  }
+  H2Stream* found = stream(session, frame->hd.stream_id);
+  if (found == nullptr) return 0;
   found->on_header({reinterpret_cast<const char*>(n.base), n.len},
                    {reinterpret_cast<const char*>(v.base), v.len});
   return 0;
@@ -104,6 +163,11 @@ int H2Session::Callbacks::frame_send(nghttp2_session* session, const nghttp2_fra
   if (frame->hd.type == NGHTTP2_HEADERS) {
     if (H2Stream* found = stream(session, frame->hd.stream_id)) self(user).release_head(*found);
   }
+  // Streams that fail by what their peer sends cost it as much as those that it resets itself.
+  if (frame->hd.type == NGHTTP2_RST_STREAM && is_provoked(frame->rst_stream.error_code))
+    (void)self(user).tolerates(provoked_reset_cost, "streams to be reset");
+  if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
+    (void)self(user).tolerates(refused_stream_cost, "streams beyond the limit");
   if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
     spdlog::info("http: HTTP/2 connection ended, its peer broke the protocol error={} reason=\"{}\"",
                  nghttp2_http2_strerror(frame->goaway.error_code),
@@ -178,7 +242,9 @@ int H2Session::Callbacks::send_data(nghttp2_session*, nghttp2_frame*, const std:
   out.append(stream.queue_, stream.queue_sent_, size);
   stream.queue_sent_ += size;
   session.queued_ -= size;
-  if (stream.queue_sent_ == stream.queue_.size()) {
+  const bool all = stream.queue_sent_ == stream.queue_.size();
+  if (all || size >= whole_content) session.glitches_.earn(content_pay);
+  if (all) {
     session.engine_.give_buffer(std::move(stream.queue_));
     stream.queue_ = std::string();
     stream.queue_sent_ = 0;
@@ -192,6 +258,7 @@ nghttp2_session_callbacks* H2Session::Callbacks::table() {
   static nghttp2_session_callbacks* const shared = [] {
     nghttp2_session_callbacks* callbacks = nullptr;
     nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, begin_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(callbacks, header);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, data_chunk);

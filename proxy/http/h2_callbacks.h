@@ -18,6 +18,7 @@ struct H2Session::Callbacks {
  private:
   static H2Session& self(void* user);
   static H2Stream* stream(nghttp2_session* session, std::int32_t id);
+  static int begin_frame(nghttp2_session* session, const nghttp2_frame_hd* head, void* user);
   static int begin_headers(nghttp2_session* session, const nghttp2_frame* frame, void* user);
   static int header(nghttp2_session* session, const nghttp2_frame* frame, nghttp2_rcbuf* name,
                     nghttp2_rcbuf* value, std::uint8_t, void*);

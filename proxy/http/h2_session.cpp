@@ -56,6 +56,8 @@ H2Settings mesh_settings() {
   // are honest, and ending the connection would cut the streams of everybody else's.
   settings.reset_burst = 10'000;
   settings.resets_per_second = 10'000;
+  settings.glitch_burst = 100'000;
+  settings.glitches_per_second = 20'000;
   return settings;
 }
 
@@ -109,7 +111,8 @@ H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server
       server_(server),
       stream_(std::move(stream)),
       output_(engine),
-      held_(std::move(budget)) {
+      held_(std::move(budget)),
+      glitches_(settings.glitch_burst, settings.glitches_per_second, engine.now()) {
   const Options chosen = options(settings);
   if (server) {
     nghttp2_session_server_new2(&session_, Callbacks::table(), this, chosen.get());
@@ -269,6 +272,20 @@ void H2Session::on_deadline() {
   if (streams_.empty()) begin_shutdown();
 }
 
+bool H2Session::tolerates(std::uint32_t cost, const char* what) {
+  if (glitches_.spend(cost, engine_.now())) return true;
+  end_hostile(what);
+  return false;
+}
+
+// The GOAWAY goes out with the end of the running read or write.
+void H2Session::end_hostile(const char* what) {
+  if (hostile_ != nullptr) return;
+  hostile_ = what;
+  nghttp2_session_terminate_session(session_, NGHTTP2_ENHANCE_YOUR_CALM);
+  flush_later();
+}
+
 bool H2Session::request_allowed() const {
   return !closed_ && !read_ended_ && nghttp2_session_check_request_allowed(session_) != 0;
 }
@@ -358,6 +375,8 @@ void H2Session::read() {
     const ssize_t used = nghttp2_session_mem_recv(
         session_, reinterpret_cast<const std::uint8_t*>(engine_.scratch().data()), result.size);
     if (closed_) return;
+    if (used == NGHTTP2_ERR_FLOODED || used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
+      end_hostile(used == NGHTTP2_ERR_FLOODED ? "unread acknowledgements" : "CONTINUATION");
     if (used < 0) {
       spdlog::debug("http: HTTP/2 connection broken reason=\"{}\"", nghttp2_strerror(static_cast<int>(used)));
       return fail();
@@ -388,6 +407,7 @@ void H2Session::flush() {
     }
     tell_sent();
     if (closed_) return;
+    if (hostile_ != nullptr) return fail();
     if (output_.empty()) break;
     switch (output_.flush(*stream_)) {
       case Output::Flushed::error:
@@ -430,6 +450,8 @@ void H2Session::end_streams(std::uint32_t error_code) {
 
 void H2Session::fail() {
   if (closed_) return;
+  if (hostile_ != nullptr)
+    spdlog::info("http: HTTP/2 connection ended, its peer does too much of one thing what=\"{}\"", hostile_);
   // What nghttp2 wants to say last (GOAWAY with the reason) goes out if the socket takes it now.
   if (!read_ended_ && !blocked_ && gather() && !output_.empty()) (void)output_.flush(*stream_);
   closed_ = true;

@@ -12,6 +12,7 @@
 #include "proxy/http/engine.h"
 #include "proxy/http/exchange.h"
 #include "proxy/http/farewell.h"
+#include "proxy/http/glitches.h"
 #include "proxy/http/output.h"
 #include "proxy/io/loop.h"
 #include "proxy/pods/byte_budget.h"
@@ -30,6 +31,10 @@ struct H2Settings {
   // the connection and all of its streams.
   std::uint32_t reset_burst = 1000;
   std::uint32_t resets_per_second = 50;
+  // The same for frames that carry nothing and for streams that the peer makes us reset (CVE-2025-8671), see
+  // Glitches.
+  std::uint32_t glitch_burst = 10'000;
+  std::uint32_t glitches_per_second = 1000;
 };
 // Between heddle proxies. Streams of bytes begin with the small window and get the large one when they turn
 // out bulky.
@@ -153,6 +158,8 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   bool refuses_content(const H2Stream& stream) const;
   void hold_head(H2Stream& stream, std::size_t bytes);
   void release_head(H2Stream& stream);
+  bool tolerates(std::uint32_t cost, const char* what);
+  void end_hostile(const char* what);
 
   const bool server_;
   std::unique_ptr<Stream> stream_;
@@ -165,7 +172,10 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   std::unique_ptr<Timer> ping_timer_;
   std::unique_ptr<Timer> shutdown_timer_;
   std::unique_ptr<Farewell> farewell_;  // has a server's stream once all is said
-  std::int32_t open_head_ = 0;          // stream whose HEADERS came and whose header block has not ended
+  Glitches glitches_;
+  std::size_t head_bytes_ = 0;     // of the header block that arrives, decoded
+  const char* hostile_ = nullptr;  // what the peer did too much of: the connection ends
+  std::int32_t open_head_ = 0;     // stream whose HEADERS came and whose header block has not ended
   bool waiting_for_pong_ = false;
   bool want_read_ = false;
   bool capacity_changed_ = false;

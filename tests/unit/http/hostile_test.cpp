@@ -1,64 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nghttp2/nghttp2.h>
-
 #include "proxy/http/forward.h"
 #include "proxy/http/h1_client.h"
 #include "proxy/http/h1_format.h"
 #include "proxy/http/h2_client.h"
-#include "proxy/http/h2_server.h"
-#include "tests/unit/http/in_memory.h"
+#include "tests/unit/http/raw_peer.h"
 
 namespace heddle::proxy::http {
 namespace {
-
-constexpr std::string_view preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-constexpr std::string_view empty_settings{"\0\0\0\4\0\0\0\0\0", 9};
-
-std::string frame(std::uint8_t type, std::uint8_t flags, std::uint32_t stream, std::string_view payload) {
-  std::string out;
-  const auto size = static_cast<std::uint32_t>(payload.size());
-  for (const int shift : {16, 8, 0}) out += static_cast<char>(size >> shift);
-  out += static_cast<char>(type);
-  out += static_cast<char>(flags);
-  for (const int shift : {24, 16, 8, 0}) out += static_cast<char>(stream >> shift);
-  return out.append(payload);
-}
-
-// GET / of authority "a".
-std::string get(std::uint32_t stream) {
-  return frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, stream,
-               "\x82\x86\x84\x41\x01"
-               "a");
-}
-
-class RawPeer : public ::testing::Test, public TunnelHandler {
- protected:
-  explicit RawPeer(const H2Settings& settings = mesh_settings()) {
-    auto [ours, theirs] = make_pipe(loop_.loop);
-    peer_ = std::make_unique<Talker>(std::move(theirs));
-    server_ = make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, settings, this);
-    peer_->say(preface);
-    peer_->say(empty_settings);
-  }
-  std::string check_tunnel(std::string_view, std::string_view) override { return {}; }
-  void open_tunnel(std::string_view, std::unique_ptr<Stream> stream) override { tunnel_ = std::move(stream); }
-
-  // So many requests, each taken back at once.
-  void open_and_reset(int count) {
-    std::uint32_t stream = 1;
-    std::string resets;
-    for (int i = 0; i < count; ++i, stream += 2)
-      resets += get(stream) + frame(NGHTTP2_RST_STREAM, 0, stream, std::string_view("\0\0\0\x8", 4));
-    peer_->say(resets);
-  }
-
-  TestLoop loop_{{std::chrono::milliseconds(0), std::chrono::milliseconds(0), std::chrono::milliseconds(5)}};
-  Answerer answerer_;
-  Owner owner_;
-  std::unique_ptr<Talker> peer_;
-  std::unique_ptr<ServerCodec> server_;
-  std::unique_ptr<Stream> tunnel_;
-};
 
 TEST_F(RawPeer, ATunnelWhoseRequestWasItsLastWordEnds) {
   // ":method: CONNECT" and ":authority: a", with END_STREAM.
