@@ -70,8 +70,9 @@ ConnectionSet::~ConnectionSet() {
 bool ConnectionSet::adopt(std::unique_ptr<Connection> connection) {
   const Pod& pod = *connection->pod;
   const std::uint32_t before = pod.load->connections.fetch_add(1, std::memory_order_relaxed);
-  if (before >= impl_->worker.settings.max_connections_per_pod) {
+  if (before >= pod.load->limits.connections.load(std::memory_order_relaxed)) {
     pod.load->connections.fetch_sub(1, std::memory_order_relaxed);
+    pod.load->count(Limit::connections);
     if (impl_->worker.telemetry) {
       impl_->worker.telemetry
           ->counter("heddle_connections_refused_total", "Connections beyond a pod's limit.",

@@ -39,15 +39,14 @@ struct Settings {
   std::chrono::milliseconds drain_grace{120'000};
   std::chrono::milliseconds http_head_timeout{30'000};     // a request's head, HTTP/2's first SETTINGS
   std::chrono::milliseconds http_idle_timeout{3'600'000};  // a client's connection without a request
-  std::size_t max_connections_per_pod = 10'000;
-  std::size_t max_buffered_bytes_per_pod = 64 * 1024 * 1024;
+  PodLimits pod_limits;                                    // of pods that do not say otherwise
 };
 
 // What one worker thread consists of; everything in it belongs to that thread. Passed by reference to the
 // pipelines.
 struct Worker {
   Worker(unsigned number, const Settings& common) : index(number), settings(common) {}
-  ByteBudget budget(const Pod& of) const { return {of.load, settings.max_buffered_bytes_per_pod}; }
+  ByteBudget budget(const Pod& of) const { return ByteBudget(of.load); }
   const unsigned index;
   const Settings& settings;
   Loop loop;

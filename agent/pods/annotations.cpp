@@ -1,12 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/pods/annotations.h"
 
+#include <array>
+#include <charconv>
+#include <optional>
+
 #include "bpf/shared/abi.h"
 
 namespace heddle::agent {
 namespace {
 
 constexpr std::size_t max_value_bytes = 4096;
+constexpr std::uint64_t least_bytes = 64 * 1024;
+constexpr std::uint64_t most_bytes = std::uint64_t{1} << 40;
+constexpr std::uint32_t most_of_a_kind = 1'000'000'000;
+
+// Digits, and where `with_suffix` says so one of Kubernetes' suffixes of quantities.
+std::optional<std::uint64_t> quantity(std::string_view text, bool with_suffix) {
+  static constexpr std::array<std::pair<std::string_view, std::uint64_t>, 8> suffixes{
+      {{"Ki", 1ULL << 10},
+       {"Mi", 1ULL << 20},
+       {"Gi", 1ULL << 30},
+       {"Ti", 1ULL << 40},
+       {"k", 1'000},
+       {"M", 1'000'000},
+       {"G", 1'000'000'000},
+       {"T", 1'000'000'000'000}}};
+  std::uint64_t number = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (read.ec != std::errc{} || number > most_bytes) return std::nullopt;
+  const std::string_view rest = text.substr(static_cast<std::size_t>(read.ptr - text.data()));
+  if (rest.empty()) return number;
+  for (const auto& [suffix, factor] : suffixes) {
+    // Beyond `most_bytes` it would not fit.
+    if (with_suffix && rest == suffix)
+      return number > most_bytes / factor ? std::nullopt : std::optional(number * factor);
+  }
+  return std::nullopt;
+}
 
 class Reader {
  public:
@@ -51,6 +82,30 @@ class Reader {
       return;
     }
     out = parsed->low;
+  }
+
+  // A whole number from `least` on.
+  void number(std::string_view key, std::uint32_t least, std::uint32_t most, std::uint32_t& out) {
+    const auto* value = find(key);
+    if (value == nullptr) return;
+    const auto parsed = quantity(*value, false);
+    if (!parsed || *parsed < least || *parsed > most) {
+      complain(key, "'" + *value + "' is not a whole number from " + std::to_string(least) + " to " +
+                        std::to_string(most));
+      return;
+    }
+    out = static_cast<std::uint32_t>(*parsed);
+  }
+
+  void bytes(std::string_view key, std::uint64_t& out) {
+    const auto* value = find(key);
+    if (value == nullptr) return;
+    const auto parsed = quantity(*value, true);
+    if (!parsed || *parsed < least_bytes || *parsed > most_bytes) {
+      complain(key, "'" + *value + "' is not a number of bytes from 64Ki to 1Ti, like 64Mi");
+      return;
+    }
+    out = *parsed;
   }
 
   void boolean(std::string_view key, bool& out) {
@@ -198,6 +253,9 @@ PodSettings parse_annotations(const Annotations& pod, const Annotations& ns,
   }
   reader.boolean("heddle.io/fail-open", settings.fail_open);
   reader.boolean("heddle.io/client-source", settings.client_source);
+  reader.number("heddle.io/max-connections", 1, most_of_a_kind, settings.limits.connections);
+  reader.number("heddle.io/max-requests", 1, most_of_a_kind, settings.limits.requests);
+  reader.bytes("heddle.io/max-buffered-bytes", settings.limits.buffered_bytes);
   read_opaque_ports(reader, ports_by_name, settings);
   read_subnets(reader, settings);
   limit_ports(settings.skip_outbound_ports, "config.linkerd.io/skip-outbound-ports", reader);

@@ -21,6 +21,15 @@ inline constexpr std::uint16_t default_inbound_port = 4143;
 
 enum class InterceptionChoice : std::uint8_t { automatic, ebpf, iptables };
 
+// What a pod may use of its node's proxy; 0: not said, the proxy's flags decide.
+struct PodLimits {
+  std::uint32_t connections = 0;
+  std::uint32_t requests = 0;
+  std::uint64_t buffered_bytes = 0;
+
+  bool operator==(const PodLimits&) const = default;
+};
+
 struct PodSettings {
   std::optional<bool> inject;  // linkerd.io/inject; empty: not said
   std::vector<PortRange> skip_inbound_ports;
@@ -34,6 +43,7 @@ struct PodSettings {
   InterceptionChoice interception = InterceptionChoice::automatic;
   bool fail_open = false;
   bool client_source = true;
+  PodLimits limits;
   // One sentence for each annotation that was not understood; its default holds then.
   std::vector<std::string> complaints;
 };

@@ -46,7 +46,7 @@ bool operator==(const PodSpec& a, const PodSpec& b) {
   const auto settings = [](const PodSettings& s) {
     return std::tie(s.skip_inbound_ports, s.skip_outbound_ports, s.skip_subnets, s.opaque_ports,
                     s.require_identity_ports, s.outbound_port, s.inbound_port, s.default_inbound_policy,
-                    s.interception, s.fail_open, s.client_source);
+                    s.interception, s.fail_open, s.client_source, s.limits);
   };
   const auto fields = [](const PodSpec& s) {
     return std::tie(s.meshed, s.uid, s.ns, s.name, s.service_account, s.identity, s.addresses, s.labels);

@@ -117,6 +117,10 @@ void describe_pod(const Sandbox& sandbox, const NodeFacts& facts, node::Pod& out
   out.set_node_name(facts.node_name);
   out.set_trust_domain(facts.trust_domain);
   out.set_keep_client_source(spec.settings.client_source);
+  const PodLimits& limits = spec.settings.limits;
+  out.mutable_limits()->set_connections(limits.connections);
+  out.mutable_limits()->set_requests(limits.requests);
+  out.mutable_limits()->set_buffered_bytes(limits.buffered_bytes);
 }
 
 }  // namespace heddle::agent

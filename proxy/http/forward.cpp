@@ -22,7 +22,11 @@ Peer* Forward::begin(RequestHead& head, bool end, ResponsePeer& requester) {
   requester_ = &requester;
   request_ended_ = end;
   account();
-  route(attempt_);
+  if (const char* why = slot_.take(held_.budget().load())) {
+    refuse(503, why);
+  } else {
+    route(attempt_);
+  }
   return over_ ? nullptr : this;
 }
 
@@ -120,6 +124,7 @@ void Forward::upstream_failed(std::uint16_t status, std::string_view reason) {
 void Forward::finish(std::uint16_t status, std::string_view error) {
   if (over_) return;
   over_ = true;
+  slot_.give_back();
   leave();
   on_over(status, error);
   if (replay_.capacity() >= 512) drop_replay();

@@ -8,6 +8,7 @@
 #include "proxy/http/engine.h"
 #include "proxy/http/exchange.h"
 #include "proxy/pods/byte_budget.h"
+#include "proxy/pods/request_slot.h"
 
 namespace heddle::proxy::http {
 
@@ -76,6 +77,7 @@ class Forward : public Buried, public Peer, protected ClientWaiter {
   ResponsePeer* requester_ = nullptr;
   Peer* upstream_ = nullptr;
   HeldBytes held_;
+  RequestSlot slot_;
   std::string replay_;                // the content so far, while all of it is kept
   std::unique_ptr<Fields> trailers_;  // came before an upstream did
   std::size_t credited_ = 0;          // of the request's content, by earlier upstreams

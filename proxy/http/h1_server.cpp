@@ -217,8 +217,10 @@ std::size_t H1Server::feed_head(std::string_view input) {
       refuse(400, "a line ends without CR");
       return 0;
     }
-    if (input.size() >= usual_head && held_.budget().full())
+    if (input.size() >= usual_head && held_.budget().full()) {
+      held_.budget().count_full();
       refuse(503, "too many bytes are buffered for the pod");
+    }
     searched_ = input.size();
     return 0;
   }

@@ -54,6 +54,7 @@ bool is_provoked(std::uint32_t error_code) {
 }
 
 void count_refused(const ByteBudget& budget) {
+  budget.count_full();
   if (PodLoad* load = budget.load()) load->streams_refused.fetch_add(1, std::memory_order_relaxed);
 }
 

@@ -135,6 +135,7 @@ void AgentLink::handle(const AgentPodUpsert& upsert, std::vector<Fd>& descriptor
     return answer(pod->id, pod->generation, std::move(error));
   }
   if (!fresh) pod->load = found->second.pod->load;
+  pod->load->limits.set(pod->limits.or_else(options_.pod_limits));
   held.pod = pod;
   held.in_snapshot = true;
   held.leaving = nullptr;  // wanted again

@@ -42,7 +42,8 @@ class AgentLink final : public tls::CertifyRequester {
   struct Options {
     std::string socket_path;  // RUN/agent/proxy.sock
     std::string version;
-    uid_t agent_uid = 0;  // whoever answers must be this (SO_PEERCRED)
+    PodLimits pod_limits;  // of pods for which the agent names none
+    uid_t agent_uid = 0;   // whoever answers must be this (SO_PEERCRED)
     Backoff::Policy backoff{std::chrono::milliseconds(50), std::chrono::milliseconds(500), 0.2};
   };
   // `observer` outlives the link.

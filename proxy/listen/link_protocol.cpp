@@ -73,6 +73,14 @@ Result<> check(const node::Pod& message) {
   return {};
 }
 
+PodLimits to_limits(const node::PodLimits& message) {
+  PodLimits limits;
+  limits.connections = message.connections();
+  limits.requests = message.requests();
+  limits.buffered_bytes = message.buffered_bytes();
+  return limits;
+}
+
 Result<std::shared_ptr<Pod>> to_pod(const node::Pod& message) {
   if (auto checked = check(message); !checked) return checked.error();
   auto policy = parse_policy(message.default_inbound_policy());
@@ -105,6 +113,7 @@ Result<std::shared_ptr<Pod>> to_pod(const node::Pod& message) {
   pod->require_identity_ports = std::move(*require_identity);
   pod->labels.insert(message.labels().begin(), message.labels().end());
   pod->keep_client_source = message.keep_client_source();
+  pod->limits = to_limits(message.limits());
   return pod;
 }
 
@@ -201,6 +210,10 @@ std::string encode_held(const Pod& pod) {
   to_message(pod.require_identity_ports, *out.mutable_require_identity_ports());
   for (const auto& [name, value] : pod.labels) (*out.mutable_labels())[name] = value;
   out.set_keep_client_source(pod.keep_client_source);
+  node::PodLimits& limits = *out.mutable_limits();
+  limits.set_connections(pod.limits.connections);
+  limits.set_requests(pod.limits.requests);
+  limits.set_buffered_bytes(pod.limits.buffered_bytes);
   return serialize(message);
 }
 

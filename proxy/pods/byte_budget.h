@@ -21,18 +21,18 @@ class ByteBudget {
   static constexpr std::size_t least_read = 512;
 
   ByteBudget() = default;
-  ByteBudget(std::shared_ptr<PodLoad> load, std::size_t limit) : load_(std::move(load)), limit_(limit) {}
+  explicit ByteBudget(std::shared_ptr<PodLoad> load) : load_(std::move(load)) {}
 
   std::size_t held() const { return load_ ? load_->buffered_bytes.load(std::memory_order_relaxed) : 0; }
-  bool tight() const { return held() >= limit_ / 2; }
-  bool nearly_full() const { return held() >= limit_ - limit_ / 8; }
-  bool full() const { return held() >= limit_; }
+  bool tight() const { return held() >= limit() / 2; }
+  bool nearly_full() const { return held() >= limit() - limit() / 8; }
+  bool full() const { return held() >= limit(); }
   // How much to read where `wanted` bytes fit: a share of what is left below seven eighths of the limit. The
   // last eighth is for what a trickle of many connections and promised windows bring.
   std::size_t read_size(std::size_t wanted) const {
     const std::size_t now = held();
     if (now == 0) return wanted;
-    const std::size_t soft = limit_ - limit_ / 8;
+    const std::size_t soft = limit() - limit() / 8;
     const std::size_t share = now < soft ? (soft - now) / 32 : 0;
     return std::min(wanted, std::max(share, least_read));
   }
@@ -42,14 +42,19 @@ class ByteBudget {
     if (unconsumed >= window || (unconsumed != 0 && nearly_full())) return 0;
     return read_size(window - unconsumed);
   }
-  std::size_t limit() const { return limit_; }
+  std::size_t limit() const {
+    return load_ ? load_->limits.buffered_bytes.load(std::memory_order_relaxed) : ~std::size_t{0};
+  }
+  // Something was refused because the account is full.
+  void count_full() const {
+    if (load_) load_->count(Limit::buffered_bytes);
+  }
 
-  // For HeldBytes.
+  // The pod's, null in a default budget.
   PodLoad* load() const { return load_.get(); }
 
  private:
   std::shared_ptr<PodLoad> load_;
-  std::size_t limit_ = ~std::size_t{0};
 };
 
 // What one holder has in the account. Amounts below 1 KiB are not told, so that what comes and goes within a

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "proxy/pods/pod_limits.h"
 
 namespace heddle::proxy {
 
@@ -24,16 +26,22 @@ enum class InboundPolicy : std::uint8_t {
   audit
 };
 
-// What a pod uses now, over all workers; limits are checked against it. Shared by all descriptions of one
-// pod.
+// What a pod may use and uses now, over all workers. Shared by all descriptions of one pod.
 struct PodLoad {
-  std::atomic<std::uint32_t> connections{0};
+  LiveLimits limits;
+  // The pod was released: what its connections begin is their last.
+  std::atomic<bool> leaving{false};
+  // Apart from what is only read, as every worker writes here.
+  alignas(64) std::atomic<std::uint32_t> connections{0};
+  std::atomic<std::uint32_t> requests{0};
   // Bytes held for slow readers and unfinished heads: see ByteBudget. Streams that were refused because of
   // it.
   std::atomic<std::size_t> buffered_bytes{0};
   std::atomic<std::uint64_t> streams_refused{0};
-  // The pod was released: what its connections begin is their last.
-  std::atomic<bool> leaving{false};
+  // How often something was refused or had to wait, by Limit.
+  std::array<std::atomic<std::uint64_t>, limit_count> limited{};
+
+  void count(Limit why) { limited[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed); }
 };
 
 // A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new
@@ -58,6 +66,7 @@ struct Pod {
   std::vector<PortRange> require_identity_ports;
   std::map<std::string, std::string> labels;
   bool keep_client_source = true;
+  PodLimits limits = PodLimits::unsaid();  // what was asked for; what holds is in `load`
   std::shared_ptr<PodLoad> load = std::make_shared<PodLoad>();
 };
 using PodRef = std::shared_ptr<const Pod>;

@@ -78,6 +78,7 @@ Result<> NodeProxy::open_stores() {
   AgentLink::Options link;
   link.socket_path = options_.run_dir + "/agent/proxy.sock";
   link.version = HEDDLE_VERSION;
+  link.pod_limits = options_.settings.pod_limits;
   link_ = std::make_unique<AgentLink>(loop_, link, static_cast<LinkObserver&>(*this));
 
   tls::CertificateStore::Options certificates;
@@ -162,6 +163,7 @@ std::string NodeProxy::state_json() const {
     entry["interception"] = pod.interception == Interception::ebpf ? "ebpf" : "iptables";
     entry["connections"] = pod.load->connections.load();
     entry["buffered_bytes"] = pod.load->buffered_bytes.load();
+    entry["requests"] = pod.load->requests.load();
     entry["streams_refused"] = pod.load->streams_refused.load();
     pods.push_back(std::move(entry));
   });

@@ -33,6 +33,18 @@ void duration(CLI::App& app, const std::string& name, std::chrono::milliseconds&
       ->default_str(std::to_string(value.count()) + "ms");
 }
 
+// Of pods whose annotations do not say otherwise.
+void add_limit_flags(CLI::App& app, PodLimits& limits) {
+  constexpr std::uint32_t most = 1'000'000'000;
+  flag(app, "max-connections-per-pod", limits.connections, "Further ones are reset")
+      ->check(CLI::Range(std::uint32_t{1}, most));
+  flag(app, "max-requests-per-pod", limits.requests, "At a time; further ones are answered 503")
+      ->check(CLI::Range(std::uint32_t{1}, most));
+  flag(app, "max-buffered-bytes-per-pod", limits.buffered_bytes,
+       "Held for slow readers of one pod's connections")
+      ->check(CLI::Range(std::uint64_t{64 * 1024}, std::uint64_t{1} << 40));
+}
+
 void add_flags(CLI::App& app, ProgramOptions& o, std::string& admin) {
   flag(app, "run-dir", o.run_dir, "Folder of the node's sockets");
   flag(app, "workers", o.workers, "Worker threads; 0: one per core")->check(CLI::Range(0, 512));
@@ -62,9 +74,7 @@ void add_flags(CLI::App& app, ProgramOptions& o, std::string& admin) {
            "For a client to send a request's head, from its first byte; 0: none", 0);
   duration(app, "http-idle-timeout", o.settings.http_idle_timeout,
            "A client's HTTP connection without a request for so long is closed; 0: never", 0);
-  flag(app, "max-connections-per-pod", o.settings.max_connections_per_pod, "Further ones are reset");
-  flag(app, "max-buffered-bytes-per-pod", o.settings.max_buffered_bytes_per_pod,
-       "Held for slow readers of one pod's connections");
+  add_limit_flags(app, o.settings.pod_limits);
   flag(app, "log-level", o.log.level, "trace, debug, info, warn, error, off");
   flag(app, "log-format", o.log.format, "plain or json");
 }

@@ -4,6 +4,43 @@
 #include "proxy/telemetry/exposition.h"
 
 namespace heddle::proxy {
+namespace {
+
+using Type = Exposition::Type;
+
+void write_use(Exposition& out, const Labels& labels, const PodLoad& load) {
+  out.add("heddle_pod_connections", "Connections of the pod that are served now", Type::gauge, labels,
+          load.connections.load(std::memory_order_relaxed));
+  out.add("heddle_pod_requests", "Requests of the pod that are answered now", Type::gauge, labels,
+          load.requests.load(std::memory_order_relaxed));
+  out.add("heddle_pod_buffered_bytes", "Bytes held for slow readers of the pod's connections", Type::gauge,
+          labels, load.buffered_bytes.load(std::memory_order_relaxed));
+  out.add("heddle_pod_streams_refused_total",
+          "HTTP/2 streams refused because the pod held as many bytes as it may", Type::counter, labels,
+          load.streams_refused.load(std::memory_order_relaxed));
+}
+
+void write_limit(Exposition& out, const Labels& pod, Limit limit, std::uint64_t value) {
+  out.add("heddle_pod_limit", "What the pod may use at most", Type::gauge,
+          join_labels(pod, render_label("limit", to_string(limit))), value);
+}
+
+void write_limits(Exposition& out, const Labels& labels, const LiveLimits& limits) {
+  write_limit(out, labels, Limit::connections, limits.connections.load(std::memory_order_relaxed));
+  write_limit(out, labels, Limit::requests, limits.requests.load(std::memory_order_relaxed));
+  write_limit(out, labels, Limit::buffered_bytes, limits.buffered_bytes.load(std::memory_order_relaxed));
+}
+
+// Of all limits, so that an alert on a rate sees the first time too.
+void write_limited(Exposition& out, const Labels& labels, const PodLoad& load) {
+  for (std::size_t i = 0; i < limit_count; ++i) {
+    out.add("heddle_pod_limited_total", "How often something of the pod was refused or had to wait, by limit",
+            Type::counter, join_labels(labels, render_label("limit", to_string(static_cast<Limit>(i)))),
+            load.limited[i].load(std::memory_order_relaxed));
+  }
+}
+
+}  // namespace
 
 void PodMetrics::upsert(const Pod& pod) {
   const std::lock_guard lock(mutex_);
@@ -19,13 +56,9 @@ std::string PodMetrics::write(MetricsRegistry::Format format) const {
   Exposition out;
   const std::lock_guard lock(mutex_);
   for (const auto& [id, each] : pods_) {
-    out.add("heddle_pod_connections", "Connections of the pod that are served now", Exposition::Type::gauge,
-            each.labels, each.load->connections.load(std::memory_order_relaxed));
-    out.add("heddle_pod_buffered_bytes", "Bytes held for slow readers of the pod's connections",
-            Exposition::Type::gauge, each.labels, each.load->buffered_bytes.load(std::memory_order_relaxed));
-    out.add("heddle_pod_streams_refused_total",
-            "HTTP/2 streams refused because the pod held as many bytes as it may", Exposition::Type::counter,
-            each.labels, each.load->streams_refused.load(std::memory_order_relaxed));
+    write_use(out, each.labels, *each.load);
+    write_limits(out, each.labels, each.load->limits);
+    write_limited(out, each.labels, *each.load);
   }
   return out.write(format);
 }

@@ -12,8 +12,8 @@
 
 namespace heddle::proxy {
 
-// What each pod uses of its limits, for scrapes: heddle_pod_connections, heddle_pod_buffered_bytes and
-// heddle_pod_streams_refused_total. Pods come and go on the link thread, scrapes come on another.
+// What each pod uses, may use and was refused, for scrapes: the families heddle_pod_*. Pods come and go on
+// the link thread, scrapes come on another.
 class PodMetrics {
  public:
   void upsert(const Pod& pod);

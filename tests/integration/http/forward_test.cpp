@@ -68,6 +68,24 @@ TEST_F(Forwarding, AnswersGatewayErrorsInItsOwnName) {
   EXPECT_NE(ran.out.find("l5d-proxy-error"), std::string::npos) << ran.out;
 }
 
+TEST_F(Forwarding, AnswersRequestsBeyondThePodsLimit503AndNamesTheReason) {
+  const auto far = lab_.listen_mesh(nginx_.address());
+  const auto entry = lab_.listen_outbound(lab_.meshed({far}), Protocol::http1);
+  PodLoad& load = *lab_.client_pod->load;
+  load.limits.requests = 3;
+  load.requests = 3;  // that others are waiting for
+  const Ran refused = run_command("curl -sS -m 20 -i " + url(entry, "/"));
+  EXPECT_NE(refused.out.find(" 503 "), std::string::npos) << refused.out;
+  EXPECT_NE(refused.out.find("l5d-proxy-error: the pod has as many requests as it may"), std::string::npos)
+      << refused.out;
+  EXPECT_EQ(load.limited[static_cast<std::size_t>(Limit::requests)], 1u);
+  load.requests = 0;
+  const Ran served = run_command("curl -sS -m 20 -i " + url(entry, "/") + " " + url(entry, "/"));
+  EXPECT_NE(served.out.find(" 200 "), std::string::npos) << served.out;
+  EXPECT_EQ(load.requests, 0u) << "places are given back";
+  EXPECT_EQ(lab_.server_pod->load->requests, 0u);
+}
+
 TEST_F(Forwarding, TriesAnotherEndpointWhenOneCannotBeReached) {
   const auto far = lab_.listen_mesh(nginx_.address());
   const SocketAddress nobody{IpAddress::v4(0x7f000001), free_port()};

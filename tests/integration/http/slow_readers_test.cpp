@@ -29,7 +29,7 @@ Fd connect_to(const SocketAddress& address, int receive_buffer) {
 class SlowReaders : public ::testing::Test {
  protected:
   SlowReaders() {
-    lab_.settings.max_buffered_bytes_per_pod = limit;
+    for (const PodRef& pod : {lab_.client_pod, lab_.server_pod}) pod->load->limits.buffered_bytes = limit;
     file_ = nginx_.folder() + "/large";
   }
   void make_file(std::size_t size) {

@@ -87,5 +87,30 @@ TEST(Annotations, OfAnyLengthAreRefusedBeyondALimit) {
   EXPECT_EQ(settings.complaints.size(), 1u);
 }
 
+TEST(Annotations, ReadLimitsAndLeaveTheOthersToTheProxy) {
+  const auto settings =
+      parse_annotations({{"heddle.io/max-connections", "200"}, {"heddle.io/max-buffered-bytes", "8Mi"}},
+                        {{"heddle.io/max-connections", "100"}, {"heddle.io/max-requests", "50"}});
+  ASSERT_TRUE(settings.complaints.empty()) << settings.complaints.front();
+  EXPECT_EQ(settings.limits.connections, 200u);
+  EXPECT_EQ(settings.limits.requests, 50u);
+  EXPECT_EQ(settings.limits.buffered_bytes, 8u * 1024 * 1024);
+  EXPECT_EQ(parse_annotations({}, {}).limits, PodLimits{});
+}
+
+TEST(Annotations, RefuseLimitsThatAreNone) {
+  for (const char* value : {"", "0", "-1", "many", "10k", "1.5", "99999999999999999999", "4294967297"}) {
+    const auto settings = parse_annotations({{"heddle.io/max-requests", value}}, {});
+    ASSERT_EQ(settings.complaints.size(), 1u) << value;
+    EXPECT_NE(settings.complaints.front().find("heddle.io/max-requests"), std::string::npos);
+    EXPECT_EQ(settings.limits.requests, 0u) << value;
+  }
+  for (const char* value : {"", "0", "1Ki", "64KB", "64mi", "2Ti", "20000000Ti", "Mi"}) {
+    const auto settings = parse_annotations({{"heddle.io/max-buffered-bytes", value}}, {});
+    EXPECT_EQ(settings.complaints.size(), 1u) << value;
+    EXPECT_EQ(settings.limits.buffered_bytes, 0u) << value;
+  }
+}
+
 }  // namespace
 }  // namespace heddle::agent

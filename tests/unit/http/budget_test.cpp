@@ -13,7 +13,8 @@ constexpr std::size_t limit = 1024 * 1024;
 
 TEST(ByteBudget, SharesWhatIsLeftAndKeepsATrickle) {
   const auto load = std::make_shared<PodLoad>();
-  const ByteBudget budget(load, limit);
+  load->limits.buffered_bytes = limit;
+  const ByteBudget budget(load);
   EXPECT_EQ(budget.read_size(65'536), 65'536u) << "nothing held: no need to be careful";
   load->buffered_bytes = limit / 2;
   EXPECT_EQ(budget.read_size(65'536), (limit - limit / 8 - limit / 2) / 32);
@@ -39,7 +40,7 @@ TEST(ByteBudget, WithoutAPodAllowsEverything) {
 TEST(HeldBytes, TellsLargeAmountsAtOnceAndNothingExactly) {
   const auto load = std::make_shared<PodLoad>();
   {
-    HeldBytes held(ByteBudget(load, limit));
+    HeldBytes held{ByteBudget(load)};
     held.add(1000);
     EXPECT_EQ(load->buffered_bytes, 0u) << "what comes and goes in a turn costs nothing";
     held.add(1000);
@@ -57,10 +58,11 @@ TEST(HeldBytes, TellsLargeAmountsAtOnceAndNothingExactly) {
 class Accounted : public ::testing::Test, public H2ClientOwner, public TunnelHandler {
  protected:
   Accounted() {
+    load_->limits.buffered_bytes = limit;
     auto [ours, theirs] = make_pipe(loop_.loop, 64 * 1024);
     // Only the server's side is accounted: what the client holds would be another pod's.
     server_ = make_h2_server(loop_.engine, std::move(theirs), answerer_, owner_, mesh_settings(), this,
-                             ByteBudget(load_, limit));
+                             ByteBudget(load_));
     client_ = std::make_unique<H2Client>(loop_.engine, std::move(ours), *this, mesh_settings(), true);
     loop_.settle();
   }
@@ -182,7 +184,8 @@ struct Lender final : H2ClientOwner {
 TEST(HostileUploads, AreRefusedWhenManyConnectionsFillThePodTogether) {
   TestLoop loop;
   const auto load = std::make_shared<PodLoad>();
-  const ByteBudget budget(load, limit);
+  load->limits.buffered_bytes = limit;
+  const ByteBudget budget(load);
   Hoarder app(budget);
   Owner owner;
   Lender lender;
@@ -213,6 +216,7 @@ TEST(HostileUploads, AreRefusedWhenManyConnectionsFillThePodTogether) {
   }
   EXPECT_LE(most, limit + 16 * 1024) << "one frame beyond it";
   EXPECT_GT(load->streams_refused, 0u);
+  EXPECT_GE(load->limited[static_cast<std::size_t>(Limit::buffered_bytes)], load->streams_refused);
   // Who goes away gives everything back, and the pod is served again.
   for (auto& client : clients) client->close();
   ASSERT_TRUE(loop.until([&] { return load->buffered_bytes == 0; }));

@@ -46,7 +46,11 @@ struct FakeLane final : Lane {
 
 struct Observed final : LinkObserver {
   std::vector<std::string> calls;
-  void pod_upserted(const PodRef& pod) override { calls.push_back("upserted " + std::to_string(pod->id)); }
+  PodRef last;
+  void pod_upserted(const PodRef& pod) override {
+    calls.push_back("upserted " + std::to_string(pod->id));
+    last = pod;
+  }
   void pod_removed(const PodRef& pod) override { calls.push_back("removed " + std::to_string(pod->id)); }
   void certificate(AgentCertificate each) override { calls.push_back("certificate " + each.identity); }
   void agent_ready() override { calls.push_back("ready"); }
@@ -192,6 +196,28 @@ TEST_F(AgentLinkTest, AcknowledgesAPodOnlyWhenEveryWorkerListens) {
   EXPECT_EQ(next().snapshot_ack().pods(), 1u);
   EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"upsert 1 with listeners", "ready"}));
   EXPECT_EQ(observed.calls, (std::vector<std::string>{"upserted 1", "ready", "served"}));
+}
+
+TEST_F(AgentLinkTest, LimitsOfAPodAreTheProxysUnlessItsDescriptionHasSome) {
+  link->start();
+  welcome();
+  auto described = pod(1);
+  described.mutable_limits()->set_connections(7);
+  upsert(described);
+  next();
+  const PodRef first = observed.last;
+  ASSERT_NE(first, nullptr);
+  EXPECT_EQ(first->load->limits.connections, 7u);
+  EXPECT_EQ(first->load->limits.requests, PodLimits().requests);
+  EXPECT_EQ(first->load->limits.buffered_bytes, PodLimits().buffered_bytes);
+  described.set_generation(2);
+  described.mutable_limits()->set_connections(0);
+  described.mutable_limits()->set_requests(5);
+  upsert(described, false);
+  next();
+  // What connections of the earlier description ask too.
+  EXPECT_EQ(first->load->limits.connections, PodLimits().connections);
+  EXPECT_EQ(first->load->limits.requests, 5u);
 }
 
 TEST_F(AgentLinkTest, TellsTheAgentWhyAPodIsNotServed) {

@@ -454,10 +454,9 @@ TEST_F(PipelineTest, HalfClosedAndIdleConnectionsEnd) {
 }
 
 TEST_F(PipelineTest, RefusesConnectionsBeyondThePodsLimit) {
-  Settings settings = quick();
-  settings.max_connections_per_pod = 2;
-  test::Rig other(settings);
+  test::Rig other(quick());
   const PodRef its_pod = other.add_pod(1, "127.0.0.9");
+  its_pod->load->limits.connections = 2;
   std::vector<Fd> clients;
   for (int i = 0; i < 3; ++i) {
     test::TcpPair pair;
@@ -467,6 +466,7 @@ TEST_F(PipelineTest, RefusesConnectionsBeyondThePodsLimit) {
   }
   EXPECT_EQ(other.worker.connections->size(), 2u);
   EXPECT_EQ(read_all(clients[2].get()), "<reset>");
+  EXPECT_EQ(its_pod->load->limited[static_cast<std::size_t>(Limit::connections)], 1u);
   other.worker.connections->abort_all(1);
   EXPECT_EQ(other.worker.connections->size(), 0u);
   EXPECT_EQ(its_pod->load->connections.load(), 0u);
