@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/http/engine.h"
 
+#include <utility>
+
 namespace heddle::proxy::http {
 namespace {
 
@@ -10,7 +12,22 @@ constexpr std::size_t kept_buffer_size = 128 * 1024;
 }  // namespace
 
 TurnItem::~TurnItem() {
-  if (queued_in_ != nullptr) queued_in_->unlink(*this);
+  if (queued_) queue_->unlink(*this);
+}
+
+void TurnQueue::push(TurnItem& item) {
+  item.queued_ = true;
+  item.previous_ = last;
+  item.next_ = nullptr;
+  (last != nullptr ? last->next_ : first) = &item;
+  last = &item;
+}
+
+void TurnQueue::unlink(TurnItem& item) {
+  (item.previous_ != nullptr ? item.previous_->next_ : first) = item.next_;
+  (item.next_ != nullptr ? item.next_->previous_ : last) = item.previous_;
+  item.queued_ = false;
+  item.previous_ = item.next_ = nullptr;
 }
 
 Engine::Engine(Loop& loop, std::span<std::byte> scratch, Timeouts timeouts)
@@ -28,7 +45,11 @@ Engine::~Engine() {
     auto dead = std::move(dead_);
     dead_.clear();
   }
-  while (first_ != nullptr) unlink(*first_);
+  for (const auto& queue : queues_) {
+    while (queue->first != nullptr) queue->unlink(*queue->first);
+    ready_.remove(*queue);
+    queue->share = {};
+  }
 }
 
 void Engine::wake() {
@@ -40,20 +61,24 @@ void Engine::wake() {
 }
 
 void Engine::schedule(TurnItem& item) {
-  if (item.queued_in_ != nullptr) return;
-  item.queued_in_ = this;
-  item.previous_ = last_;
-  item.next_ = nullptr;
-  (last_ != nullptr ? last_->next_ : first_) = &item;
-  last_ = &item;
+  if (item.queued_) return;
+  if (!item.queue_) item.queue_ = queue_of(loop_.current());
+  item.turn_ = turn_;
+  item.queue_->push(item);
+  ready_.add(*item.queue_);
   wake();
 }
 
-void Engine::unlink(TurnItem& item) {
-  (item.previous_ != nullptr ? item.previous_->next_ : first_) = item.next_;
-  (item.next_ != nullptr ? item.next_->previous_ : last_) = item.previous_;
-  item.queued_in_ = nullptr;
-  item.previous_ = item.next_ = nullptr;
+std::shared_ptr<TurnQueue> Engine::queue_of(Share* share) {
+  for (const auto& queue : queues_) {
+    if (queue->share.get() == share) return queue;
+  }
+  queue_made_ = true;
+  auto queue = std::make_shared<TurnQueue>();
+  queue->share = ShareRef(share);
+  if (share != nullptr) queue->weight = share->weight;
+  queues_.push_back(queue);
+  return queue;
 }
 
 void Engine::bury(std::unique_ptr<Buried> dead) {
@@ -62,27 +87,43 @@ void Engine::bury(std::unique_ptr<Buried> dead) {
 }
 
 void Engine::turn() {
-  // Up to the one that is last now; what comes later waits for the next turn, so that other descriptors get
-  // theirs. A marker of our own stands for "now", because items may vanish meanwhile.
-  class Marker final : public TurnItem {
-   public:
-    void on_turn() override {}
-  } marker;
-  awake_ =
-      true;  // until the end: what was buried meanwhile is gone by then, so it is no reason for another turn
-  schedule(marker);
-  while (first_ != nullptr && first_ != &marker) {
-    TurnItem& item = *first_;
-    unlink(item);
-    item.on_turn();
-  }
-  unlink(marker);
+  awake_ = true;  // until the end: what is buried meanwhile is gone by then, so it is no reason for another turn
+  serve_items();
   auto dead = std::move(dead_);
   dead_.clear();
   dead.clear();
   if (dead_.empty()) dead_ = std::move(dead);  // keeps the capacity
   awake_ = false;
-  if (first_ != nullptr || !dead_.empty()) wake();
+  if (!ready_.empty() || !dead_.empty()) wake();
+  if (std::exchange(queue_made_, false)) {
+    std::erase_if(queues_, [](const auto& queue) { return queue.use_count() == 1 && !queue->waits(); });
+  }
+}
+
+// What is scheduled meanwhile waits for the next turn, so that descriptors get theirs.
+void Engine::serve_items() {
+  ++turn_;
+  const bool shared = loop_.shared();
+  auto since = shared ? Loop::Clock::now() : Loop::Clock::time_point{};
+  const auto end = since + Loop::turn;
+  while (FairRing::Member* next = ready_.next()) {
+    TurnQueue& queue = static_cast<TurnQueue&>(*next);
+    if (queue.first == nullptr || queue.first->turn_ == turn_) {
+      ready_.remove(queue);
+      if (queue.first != nullptr) later_.push_back(&queue);
+      continue;
+    }
+    TurnItem& item = *queue.first;
+    queue.unlink(item);
+    const Loop::OnBehalf behalf(loop_, queue.share.get());
+    item.on_turn();
+    if (!shared) continue;
+    const auto now = Loop::Clock::now();
+    ready_.charge(queue, now - std::exchange(since, now));
+    if (now >= end) break;
+  }
+  for (TurnQueue* queue : later_) ready_.add(*queue);
+  later_.clear();
 }
 
 std::string Engine::take_buffer() {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,6 +14,9 @@
 #include "proxy/io/loop.h"
 
 namespace heddle::proxy::http {
+
+class Engine;
+struct TurnQueue;
 
 // Something that has work once per turn of the loop: to write what was gathered, to go on reading.
 class TurnItem {
@@ -27,9 +31,22 @@ class TurnItem {
 
  private:
   friend class Engine;
-  class Engine* queued_in_ = nullptr;
+  friend struct TurnQueue;
+  // Of the share on whose behalf it was scheduled first.
+  std::shared_ptr<TurnQueue> queue_;
   TurnItem* previous_ = nullptr;
   TurnItem* next_ = nullptr;
+  std::uint32_t turn_ = 0;  // the engine's when it was queued
+  bool queued_ = false;
+};
+
+// One share's items, in order of arrival.
+struct TurnQueue : FairRing::Member {
+  void push(TurnItem& item);
+  void unlink(TurnItem& item);
+  ShareRef share;
+  TurnItem* first = nullptr;
+  TurnItem* last = nullptr;
 };
 
 // What dies at the end of the turn, when nobody is inside it any more.
@@ -47,7 +64,8 @@ struct Timeouts {
 };
 
 // What all HTTP codecs of one worker share. Costs one Loop::defer per turn, however many connections have
-// work.
+// work. Where several shares (proxy/io/loop.h) have some, a turn takes as long as one of the loop, and what
+// is left of each share's waits for the next.
 class Engine {
  public:
   // `scratch`: for one read at a time, at least 16 KiB.
@@ -60,7 +78,8 @@ class Engine {
   Loop::Clock::time_point now() const { return loop_.now(); }
   std::span<std::byte> scratch() { return scratch_; }
 
-  // on_turn() once, at the end of this turn (of the next one when called from on_turn()).
+  // on_turn() once, at the end of this turn (of the next one when called from on_turn(), or when its share
+  // has used what it may).
   void schedule(TurnItem& item);
   void bury(std::unique_ptr<Buried> dead);
 
@@ -82,13 +101,17 @@ class Engine {
   friend class TurnItem;
   void wake();
   void turn();
-  void unlink(TurnItem& item);
+  void serve_items();
+  std::shared_ptr<TurnQueue> queue_of(Share* share);
 
   Loop& loop_;
   std::span<std::byte> scratch_;
-  TurnItem* first_ = nullptr;
-  TurnItem* last_ = nullptr;
+  std::vector<std::shared_ptr<TurnQueue>> queues_;
+  std::vector<TurnQueue*> later_;  // whose items came during this turn
+  FairRing ready_;
+  std::uint32_t turn_ = 0;
   bool awake_ = false;
+  bool queue_made_ = false;  // since unused ones were last forgotten
   std::vector<std::unique_ptr<Buried>> dead_;
   std::vector<std::string> buffers_;
   DeadlineList heads_, idle_, closing_;

@@ -32,13 +32,27 @@ struct Loop::Impl {
   struct Watch {
     IoHandler* handler = nullptr;
     std::uint32_t generation = 0;
+    std::uint32_t pending = 0;  // events that wait for the share's turn: queued when there are any
+    ShareRef share;
+    int next = -1;
+    int previous = -1;
+  };
+  // What is deferred counts for the share on whose behalf that was done.
+  struct Deferred {
+    Task task;
+    ShareRef share;
   };
 
   Fd epoll;
   Fd wake;
+  std::vector<std::unique_ptr<Share>> shares;  // before everything that holds some
   std::vector<Watch> watches;
-  std::vector<Task> deferred;
-  std::vector<Task> running_tasks;
+  std::vector<Deferred> deferred;
+  std::vector<Deferred> running_tasks;
+  FairRing ready;
+  Share* current = nullptr;
+  Clock::time_point current_since;  // of the share that is being served
+  bool serving = false;
   TimerHeap timers;
   Clock::time_point now = Clock::now();
   bool running = false;
@@ -64,9 +78,33 @@ struct Loop::Impl {
   bool forget(int fd, const IoHandler& handler) {
     const auto index = static_cast<std::size_t>(fd);
     if (fd < 0 || index >= watches.size() || watches[index].handler != &handler) return false;
+    unqueue(fd);
     watches[index].handler = nullptr;
+    watches[index].share = {};
     ++watches[index].generation;
     return true;
+  }
+
+  void queue(int fd, std::uint32_t events) {
+    Watch& watch = watches[static_cast<std::size_t>(fd)];
+    if (std::exchange(watch.pending, watch.pending | events) != 0) return;
+    Share& share = *watch.share.get();
+    watch.next = -1;
+    watch.previous = share.last_;
+    (share.last_ >= 0 ? watches[static_cast<std::size_t>(share.last_)].next : share.first_) = fd;
+    share.last_ = fd;
+    ready.add(share);
+  }
+
+  // Its events, which are queued no longer.
+  std::uint32_t unqueue(int fd) {
+    Watch& watch = watches[static_cast<std::size_t>(fd)];
+    if (watch.pending == 0) return 0;
+    Share& share = *watch.share.get();
+    (watch.previous >= 0 ? watches[static_cast<std::size_t>(watch.previous)].next : share.first_) =
+        watch.next;
+    (watch.next >= 0 ? watches[static_cast<std::size_t>(watch.next)].previous : share.last_) = watch.previous;
+    return std::exchange(watch.pending, 0);
   }
 
   void ring() {
@@ -95,7 +133,50 @@ struct Loop::Impl {
       return;
     }
     const Watch& watch = watches[fd];
-    if (watch.handler != nullptr && watch.generation == generation) watch.handler->on_io(event.events);
+    if (watch.handler == nullptr || watch.generation != generation) return;
+    if (watch.share && shares.size() > 1) return queue(static_cast<int>(fd), event.events);
+    current = watch.share.get();
+    watch.handler->on_io(event.events);
+    current = nullptr;
+  }
+
+  // One piece of the share's work: what goes on and what is new by turns, that neither starves.
+  void serve(Share& share) {
+    const ShareRef kept(&share);
+    current = &share;
+    if (!share.tasks_.empty()) {
+      const Task task = std::move(share.tasks_.front());
+      share.tasks_.pop_front();
+      task();
+    }
+    if (const int fd = share.first_; fd >= 0) {
+      const std::uint32_t events = unqueue(fd);
+      watches[static_cast<std::size_t>(fd)].handler->on_io(events);
+    }
+    current = nullptr;
+  }
+
+  // What shares have to do, until a turn's time is over.
+  void serve_shares() {
+    const auto end = now + turn;
+    current_since = now;
+    serving = true;
+    while (FairRing::Member* next = ready.next()) {
+      Share& share = static_cast<Share&>(*next);
+      serve(share);
+      const auto later = Clock::now();
+      ready.charge(share, later - current_since);
+      if (share.first_ < 0 && share.tasks_.empty()) ready.remove(share);
+      current_since = later;
+      if (later >= end) break;
+    }
+    serving = false;
+  }
+
+  void forget_unused_shares() {
+    std::erase_if(shares, [](const std::unique_ptr<Share>& share) {
+      return share->holders_ == 0 && share->first_ < 0 && share->tasks_.empty();
+    });
   }
 
   void run_posted() {
@@ -111,14 +192,18 @@ struct Loop::Impl {
   // goes on by deferring cannot starve the others.
   void run_deferred() {
     running_tasks.swap(deferred);
-    for (Task& task : running_tasks) task();
+    for (Deferred& each : running_tasks) {
+      current = each.share.get();
+      each.task();
+    }
+    current = nullptr;
     running_tasks.clear();
     // A burst's capacity is not kept.
     if (running_tasks.capacity() > 4096) running_tasks.shrink_to_fit();
   }
 
   int wait_time() {
-    if (!deferred.empty()) return 0;
+    if (!deferred.empty() || !ready.empty()) return 0;
     const auto next = timers.next();
     if (!next) return -1;
     const auto wait = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now());
@@ -141,14 +226,20 @@ Loop::Loop() : impl_(std::make_unique<Impl>()) {
 Loop::~Loop() = default;
 
 Result<> Loop::add(int fd, std::uint32_t events, IoHandler& handler) {
+  return add(fd, events, handler, ShareRef(impl_->current));
+}
+
+Result<> Loop::add(int fd, std::uint32_t events, IoHandler& handler, ShareRef share) {
   if (fd < 0) return make_errno(EBADF, "epoll_ctl");
   const auto index = static_cast<std::size_t>(fd);
   if (impl_->watches.size() <= index) impl_->watches.resize(std::max<std::size_t>(64, index + index / 2 + 1));
   Impl::Watch& watch = impl_->watches[index];
   if (++watch.generation == wake_generation) watch.generation = 1;
+  impl_->unqueue(fd);
   watch.handler = &handler;
+  watch.share = std::move(share);
   auto done = impl_->control(EPOLL_CTL_ADD, fd, events);
-  if (!done) impl_->watches[index].handler = nullptr;
+  if (!done) impl_->forget(fd, handler);
   return done;
 }
 
@@ -179,7 +270,46 @@ void Loop::post(Task task) {
 }
 
 void Loop::defer(Task task) {
-  impl_->deferred.push_back(std::move(task));
+  impl_->deferred.push_back({std::move(task), ShareRef(impl_->current)});
+}
+
+void Loop::go_on(Task task) {
+  Share* share = impl_->current;
+  if (share == nullptr || !shared()) return defer(std::move(task));
+  share->tasks_.push_back(std::move(task));
+  impl_->ready.add(*share);
+}
+
+ShareRef Loop::share(std::uint64_t key, std::uint32_t weight) {
+  for (const auto& each : impl_->shares) {
+    if (each->key_ != key) continue;
+    each->weight = weight;
+    return ShareRef(each.get());
+  }
+  impl_->forget_unused_shares();
+  impl_->shares.push_back(std::make_unique<Share>(key));
+  impl_->shares.back()->weight = weight;
+  return ShareRef(impl_->shares.back().get());
+}
+
+Share* Loop::current() const {
+  return impl_->current;
+}
+
+bool Loop::shared() const {
+  return impl_->shares.size() > 1;
+}
+
+bool Loop::used_up() const {
+  if (!impl_->serving || impl_->current == nullptr) return false;
+  return Clock::now() - impl_->current_since >= impl_->current->credit();
+}
+
+Loop::OnBehalf::OnBehalf(Loop& loop, Share* share)
+    : loop_(loop), before_(std::exchange(loop.impl_->current, share)) {}
+
+Loop::OnBehalf::~OnBehalf() {
+  loop_.impl_->current = before_;
 }
 
 Loop::Clock::time_point Loop::now() const {
@@ -194,11 +324,13 @@ void Loop::run() {
     int count = impl_->wait(events, impl_->wait_time());
     impl_->now = Clock::now();
     impl_->dispatch(events, count);
+    impl_->serve_shares();
     // Where several are ready more become so meanwhile: what is deferred, writes above all, then serves them
     // together.
     for (int looks = 0; count > 1 && looks < most_looks; ++looks) {
       count = impl_->wait(events, 0);
       impl_->dispatch(events, count);
+      impl_->serve_shares();
     }
     impl_->run_posted();
     impl_->timers.run(impl_->now);

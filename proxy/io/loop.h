@@ -3,10 +3,13 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "base/result.h"
+#include "proxy/io/fair_ring.h"
 
 namespace heddle::proxy {
 
@@ -22,12 +25,64 @@ class IoHandler {
 
 class Timer;
 
+// On whose behalf a loop works: one pod's work, which gets its part of the loop's time and no more while
+// others have some. Made by Loop::share(), used on the loop's thread.
+class Share : private FairRing::Member {
+ public:
+  explicit Share(std::uint64_t key) : key_(key) {}
+  Share(const Share&) = delete;
+  Share& operator=(const Share&) = delete;
+  using FairRing::Member::weight;
+
+ private:
+  friend class Loop;
+  friend class ShareRef;
+  const std::uint64_t key_;
+  std::uint32_t holders_ = 0;
+  // Descriptors with undelivered events, in order: the first and the last; see Loop::Impl::Watch.
+  int first_ = -1;
+  int last_ = -1;
+  // What goes on: see Loop::go_on().
+  std::deque<std::function<void()>> tasks_;
+};
+
+// Keeps a Share, or nobody's. One thread, like the Share.
+class ShareRef {
+ public:
+  ShareRef() = default;
+  explicit ShareRef(Share* share) : share_(share) {
+    if (share_ != nullptr) ++share_->holders_;
+  }
+  ~ShareRef() {
+    if (share_ != nullptr) --share_->holders_;
+  }
+  ShareRef(const ShareRef& other) : ShareRef(other.share_) {}
+  ShareRef(ShareRef&& other) noexcept : share_(std::exchange(other.share_, nullptr)) {}
+  ShareRef& operator=(ShareRef other) noexcept {
+    std::swap(share_, other.share_);
+    return *this;
+  }
+  Share* get() const { return share_; }
+  Share* operator->() const { return share_; }
+  explicit operator bool() const { return share_ != nullptr; }
+
+ private:
+  Share* share_ = nullptr;
+};
+
 // A worker's event loop: epoll(7), timers, and work posted from other threads. One thread runs it; every
 // member but post() and stop() belongs to that thread.
+//
+// Descriptors belong to shares, and events are delivered by deficit round robin over those: a pod with a
+// thousand ready connections does not delay another's one. What a turn has no time for stays queued, at most
+// once per descriptor, and the kernel is asked anew in between, so that who seldom has work is noticed soon.
+// With one share or none events are delivered as they come.
 class Loop {
  public:
   using Task = std::function<void()>;
   using Clock = std::chrono::steady_clock;
+  // How long shares are served before it is looked what else is ready.
+  static constexpr std::chrono::microseconds turn{100};
 
   Loop();
   ~Loop();
@@ -36,7 +91,9 @@ class Loop {
 
   // Watches a descriptor; `events` as in epoll_ctl(2), EPOLLET (or EPOLLEXCLUSIVE for listeners) included by
   // the caller. The handler must outlive the watch.
+  // It belongs to the share that is served now.
   Result<> add(int fd, std::uint32_t events, IoHandler& handler);
+  Result<> add(int fd, std::uint32_t events, IoHandler& handler, ShareRef share);
   Result<> modify(int fd, std::uint32_t events, IoHandler& handler);
   // After this no event of the descriptor is delivered any more, not even one already fetched.
   void remove(int fd, IoHandler& handler);
@@ -49,6 +106,33 @@ class Loop {
   // Runs `task` after the current handler returned and before the loop blocks again: the way to delete
   // oneself, to call back without recursion, to write once for many events.
   void defer(Task task);
+
+  // The same for the next piece of a work without an end (bytes that keep coming): it waits until it is the
+  // current share's turn.
+  void go_on(Task task);
+
+  // The share of that name, made when there is none, with this weight from now on (FairRing::usual_weight).
+  // It lives while anybody has it.
+  ShareRef share(std::uint64_t key, std::uint32_t weight = FairRing::usual_weight);
+  // On whose behalf the current handler or task runs; nobody's for timers and what is posted.
+  Share* current() const;
+  // More than one share exists: somebody may wait for the current one.
+  bool shared() const;
+  // The current share has used what it may: who could go on with many things returns, and goes on later.
+  bool used_up() const;
+
+  // Whatever runs while it lives counts for that share.
+  class OnBehalf {
+   public:
+    OnBehalf(Loop& loop, Share* share);
+    ~OnBehalf();
+    OnBehalf(const OnBehalf&) = delete;
+    OnBehalf& operator=(const OnBehalf&) = delete;
+
+   private:
+    Loop& loop_;
+    Share* const before_;
+  };
 
   // The time when the current batch of events began (no system call).
   Clock::time_point now() const;

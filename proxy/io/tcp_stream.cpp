@@ -44,17 +44,17 @@ void set_reset_on_close(int socket) {
 }
 
 TcpStream::TcpStream(Loop& loop, Fd socket) : loop_(loop), socket_(std::move(socket)) {
-  watch(watched);
+  watch(watched, ShareRef(loop_.current()));
 }
 
-TcpStream::TcpStream(Loop& loop, Fd socket, SocketOrigin origin)
+TcpStream::TcpStream(Loop& loop, Fd socket, SocketOrigin origin, ShareRef share)
     : loop_(loop),
       socket_(std::move(socket)),
       origin_(std::move(origin)),
       want_write_(true),
       watches_writing_(true),
       ack_held_(true) {
-  watch(watched | EPOLLOUT);
+  watch(watched | EPOLLOUT, std::move(share));
 }
 
 TcpStream::~TcpStream() {
@@ -68,8 +68,8 @@ TcpStream::~TcpStream() {
   set_reset_on_close(socket_.get());
 }
 
-void TcpStream::watch(std::uint32_t events) {
-  if (auto added = loop_.add(socket_.get(), events, *this); !added) {
+void TcpStream::watch(std::uint32_t events, ShareRef share) {
+  if (auto added = loop_.add(socket_.get(), events, *this, std::move(share)); !added) {
     error_ = write_error_ = added.error().code.value();
   }
 }

@@ -39,11 +39,11 @@ struct SocketOrigin {
 // so that a connection is registered with epoll once in its life.
 class TcpStream final : public Stream, private IoHandler {
  public:
-  // A connected non-blocking socket.
+  // A connected non-blocking socket, of the loop's current share.
   TcpStream(Loop& loop, Fd socket);
   // A connecting one: on_writable() is called when connect(2) finished either way. Goes back to its origin
   // when both sides ended the connection in order and the peer has acknowledged all of it; else it is closed.
-  TcpStream(Loop& loop, Fd socket, SocketOrigin origin);
+  TcpStream(Loop& loop, Fd socket, SocketOrigin origin, ShareRef share = {});
   ~TcpStream() override;
 
   IoResult read(std::span<std::byte> into) override;
@@ -65,7 +65,7 @@ class TcpStream final : public Stream, private IoHandler {
   IoResult send(std::span<const iovec> data, int flags);
   IoResult wait_until_writable();
   void send_held_ack();
-  void watch(std::uint32_t events);
+  void watch(std::uint32_t events, ShareRef share);
   void leave_socket();
   bool disconnect();
 

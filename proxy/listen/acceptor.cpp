@@ -50,6 +50,7 @@ void AcceptPause::begin(int error) {
 
 Acceptor::Acceptor(Worker& worker, AcceptPause& pause, PodRef pod, std::shared_ptr<PodListeners> listeners)
     : worker_(worker), pause_(pause), pod_(std::move(pod)), listeners_(std::move(listeners)) {
+  update(pod_);
   outbound_.acceptor = inbound_.acceptor = this;
   outbound_.outbound = true;
 }
@@ -58,13 +59,19 @@ Acceptor::~Acceptor() {
   pause();
 }
 
+void Acceptor::update(PodRef pod) {
+  pod_ = std::move(pod);
+  share_ =
+      worker_.loop.share(pod_->netns_cookie, pod_->load->limits.cpu_weight.load(std::memory_order_relaxed));
+}
+
 int Acceptor::descriptor(bool outbound) const {
   return outbound ? listeners_->outbound.get() : listeners_->inbound.get();
 }
 
 Result<> Acceptor::watch(Side& side) {
   if (side.watched) return {};
-  auto added = worker_.loop.add(descriptor(side.outbound), EPOLLIN | EPOLLEXCLUSIVE, side);
+  auto added = worker_.loop.add(descriptor(side.outbound), EPOLLIN | EPOLLEXCLUSIVE, side, share_);
   side.watched = added.has_value();
   return added;
 }
@@ -88,6 +95,7 @@ void Acceptor::accept_some(Side& side) {
   const int limit = ++side.alone < probe_every ? 1 : accept_batch;
   // Level-triggered: what a batch leaves is reported again, after other descriptors had their turn.
   for (int i = 0; i < limit && !pause_.active(); ++i) {
+    if (i > 0 && worker_.loop.used_up()) return;
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     const int socket = ::accept4(descriptor(outbound), reinterpret_cast<sockaddr*>(&address), &size,

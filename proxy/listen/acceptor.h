@@ -45,7 +45,7 @@ class Acceptor {
   Result<> listen();
   void pause();
   // A changed description of the same pod: for the connections to come.
-  void update(PodRef pod) { pod_ = std::move(pod); }
+  void update(PodRef pod);
   const std::shared_ptr<PodListeners>& listeners() const { return listeners_; }
 
  private:
@@ -67,6 +67,7 @@ class Acceptor {
   Worker& worker_;
   AcceptPause& pause_;
   PodRef pod_;
+  ShareRef share_;
   std::shared_ptr<PodListeners> listeners_;
   Side outbound_;
   Side inbound_;

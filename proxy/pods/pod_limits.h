@@ -27,13 +27,15 @@ struct PodLimits {
   std::uint32_t connections = 10'000;
   std::uint32_t requests = 10'000;  // at a time
   std::uint64_t buffered_bytes = 64 * 1024 * 1024;
+  std::uint32_t cpu_weight = 100;  // of a worker's time while others want some, against their weights
 
-  static constexpr PodLimits unsaid() { return {0, 0, 0}; }
+  static constexpr PodLimits unsaid() { return {0, 0, 0, 0}; }
   // These, and where they are 0 those of `defaults`.
   constexpr PodLimits or_else(const PodLimits& defaults) const {
     return {connections != 0 ? connections : defaults.connections,
             requests != 0 ? requests : defaults.requests,
-            buffered_bytes != 0 ? buffered_bytes : defaults.buffered_bytes};
+            buffered_bytes != 0 ? buffered_bytes : defaults.buffered_bytes,
+            cpu_weight != 0 ? cpu_weight : defaults.cpu_weight};
   }
 };
 
@@ -44,10 +46,12 @@ struct LiveLimits {
     connections.store(limits.connections, std::memory_order_relaxed);
     requests.store(limits.requests, std::memory_order_relaxed);
     buffered_bytes.store(limits.buffered_bytes, std::memory_order_relaxed);
+    cpu_weight.store(limits.cpu_weight, std::memory_order_relaxed);
   }
   std::atomic<std::uint32_t> connections;
   std::atomic<std::uint32_t> requests;
   std::atomic<std::size_t> buffered_bytes;
+  std::atomic<std::uint32_t> cpu_weight;
 };
 
 }  // namespace heddle::proxy

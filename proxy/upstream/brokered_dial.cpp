@@ -95,7 +95,8 @@ void BrokeredDial::connect(BrokeredDialer::Spare spare) {
       dialer_->returns_, request_.pod->netns_cookie, request_.pod->id, spare.generation, 0, 0};
   origin.ipv6 = request_.to.ip.is_v4() ? 0 : 1;
   origin.shows_client = shows ? 1 : 0;
-  stream_ = std::make_unique<TcpStream>(loop_, std::move(spare.socket), std::move(origin));
+  stream_ = std::make_unique<TcpStream>(loop_, std::move(spare.socket), std::move(origin),
+                                        dialer_->share_of(request_.pod->id));
   if (stream_->registration_error() != 0) {
     fail_later(make_errno(stream_->registration_error(), "cannot watch a connection"));
     return;

@@ -84,6 +84,8 @@ void BrokeredDialer::pod_upserted(const PodRef& pod) {
   if (reserves.pod && reserves.pod->netns_cookie != pod->netns_cookie) pod_removed(pod->id);
   PodReserves& current = pods_[pod->id];
   const PodRef before = std::exchange(current.pod, pod);
+  current.share =
+      loop_.share(pod->netns_cookie, pod->load->limits.cpu_weight.load(std::memory_order_relaxed));
   // Sockets are tagged for one way of redirecting, marked for the other.
   if (before && before->interception != pod->interception) renew(pod->id);
   for (const bool ipv6 : {false, true}) {
@@ -92,6 +94,11 @@ void BrokeredDialer::pod_upserted(const PodRef& pod) {
                                  [ipv6](const IpAddress& ip) { return ip.is_v4() != ipv6; });
     if (has && !reserve.wanted) refill(pod->id, ipv6, reserve);
   }
+}
+
+ShareRef BrokeredDialer::share_of(std::uint32_t pod_id) const {
+  const auto found = pods_.find(pod_id);
+  return found == pods_.end() ? ShareRef() : found->second.share;
 }
 
 void BrokeredDialer::renew(std::uint32_t pod_id) {

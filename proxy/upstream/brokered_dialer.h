@@ -73,10 +73,12 @@ class BrokeredDialer final : public Dialer {
   };
   struct PodReserves {
     PodRef pod;
+    ShareRef share;     // what is dialled for the pod belongs to it, whoever asked
     Reserve family[2];  // IPv4, IPv6
   };
 
   Reserve* find(std::uint32_t pod_id, bool ipv6);
+  ShareRef share_of(std::uint32_t pod_id) const;
   void refill(std::uint32_t pod_id, bool ipv6, Reserve& reserve);
   void next_generation();
   void add(Reserve& reserve, Spare spare);

@@ -58,7 +58,7 @@ void Relay::pump(Way way) {
   Direction& direction = directions_[way];
   if (std::exchange(direction.scheduled, true)) return;
   if (!self_) self_ = std::make_shared<Relay*>(this);
-  worker_.loop.defer([self = self_, way] {
+  worker_.loop.go_on([self = self_, way] {
     if (*self == nullptr) return;
     (*self)->directions_[way].scheduled = false;
     (*self)->pump(way);

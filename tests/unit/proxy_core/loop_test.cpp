@@ -210,5 +210,128 @@ TEST(TimerHeap, KeepsOrderUnderRandomArmingAndForgetting) {
   EXPECT_LE(heap.queued(), nodes.size());
 }
 
+// Many descriptors of one share, all ready, each of whose events takes a while; and one of another share.
+struct Flood {
+  static constexpr std::size_t many = 400;
+  explicit Flood(Loop& on) : loop(on) {
+    for (std::size_t i = 0; i < many; ++i) {
+      auto& handler = handlers.emplace_back(std::make_unique<FunctionHandler>());
+      handler->call = [this](std::uint32_t) { served(); };
+      auto& pair = pairs.emplace_back(std::make_unique<Pair>());
+      EXPECT_EQ(::write(pair->write.get(), "x", 1), 1);
+      EXPECT_TRUE(loop.add(pair->read.get(), EPOLLIN | EPOLLET, *handler, share));
+    }
+    other.call = [this](std::uint32_t) {
+      before_other = events;
+      loop.stop();
+    };
+    EXPECT_TRUE(loop.add(single.read.get(), EPOLLIN | EPOLLET, other, others_share));
+  }
+  void served() {
+    burn(std::chrono::microseconds(20));
+    if (++events != 1) return;
+    EXPECT_EQ(::write(single.write.get(), "x", 1), 1);
+  }
+  static void burn(std::chrono::microseconds time) {
+    const auto end = Loop::Clock::now() + time;
+    while (Loop::Clock::now() < end) {
+    }
+  }
+  Loop& loop;
+  ShareRef share = loop.share(1), others_share = loop.share(2);
+  std::vector<std::unique_ptr<FunctionHandler>> handlers;
+  std::vector<std::unique_ptr<Pair>> pairs;
+  FunctionHandler other;
+  Pair single;
+  std::size_t events = 0, before_other = 0;
+};
+
+TEST(LoopShares, AnEventDoesNotWaitForAllOfAnothersThatWereReadyBefore) {
+  Loop loop;
+  Flood flood(loop);
+  loop.run();
+  EXPECT_LT(flood.before_other, 30u) << "a turn takes five of these";
+}
+
+TEST(LoopShares, AnEventDoesNotWaitForWorkThatGoesOnWithoutAnEnd) {
+  Loop loop;
+  Flood flood(loop);
+  std::function<void()> more = [&] {
+    flood.served();
+    loop.go_on([&] { more(); });
+  };
+  for (auto& handler : flood.handlers) handler->call = [&](std::uint32_t) { loop.go_on([&] { more(); }); };
+  loop.run();
+  EXPECT_GT(flood.before_other, 0u);
+  EXPECT_LT(flood.before_other, 30u);
+}
+
+TEST(LoopShares, DeliverEverythingInTheEndAndToNobodyWhoLeft) {
+  Loop loop;
+  Flood flood(loop);
+  flood.other.call = [](std::uint32_t) {};
+  std::size_t left = 0;
+  flood.handlers[3]->call = [&](std::uint32_t) {
+    // Events that were fetched and wait for their turn are of no descriptor any more, whoever has its number
+    // next.
+    for (std::size_t i = 10; i < 20; ++i) {
+      flood.handlers[i]->call = [&](std::uint32_t) { ++left; };
+      loop.remove(flood.pairs[i]->read.get(), *flood.handlers[i]);
+    }
+    EXPECT_TRUE(loop.add(flood.pairs[10]->read.get(), EPOLLIN | EPOLLET, flood.other, flood.others_share));
+    flood.served();
+  };
+  Timer deadline(loop, [&] { loop.stop(); });
+  deadline.arm(std::chrono::seconds(20));
+  flood.handlers.back()->call = [&](std::uint32_t) {
+    flood.served();
+    loop.stop();
+  };
+  loop.run();
+  EXPECT_EQ(flood.events, Flood::many - 10);
+  EXPECT_EQ(left, 0u);
+}
+
+TEST(LoopShares, OneAloneIsServedWithoutQueues) {
+  Loop loop;
+  const ShareRef only = loop.share(1);
+  EXPECT_FALSE(loop.shared());
+  Pair pair;
+  FunctionHandler handler;
+  Share* seen = nullptr;
+  bool used_up = true;
+  handler.call = [&](std::uint32_t) {
+    seen = loop.current();
+    Flood::burn(2 * Loop::turn);
+    used_up = loop.used_up();
+    loop.stop();
+  };
+  ASSERT_EQ(::write(pair.write.get(), "x", 1), 1);
+  ASSERT_TRUE(loop.add(pair.read.get(), EPOLLIN | EPOLLET, handler, only));
+  loop.run();
+  EXPECT_EQ(seen, only.get());
+  EXPECT_FALSE(used_up) << "nobody waits for it";
+  const ShareRef again = loop.share(1);
+  EXPECT_EQ(again.get(), only.get());
+  const ShareRef second = loop.share(2);
+  EXPECT_TRUE(loop.shared());
+}
+
+TEST(LoopShares, AreForgottenWithTheirLastHolder) {
+  Loop loop;
+  const ShareRef kept = loop.share(1);
+  {
+    const ShareRef gone = loop.share(2);
+  }
+  const ShareRef third = loop.share(3);
+  EXPECT_TRUE(loop.shared());
+  Loop other;
+  {
+    const ShareRef gone = other.share(1);
+  }
+  const ShareRef alone = other.share(2);
+  EXPECT_FALSE(other.shared());
+}
+
 }  // namespace
 }  // namespace heddle::proxy
