@@ -255,6 +255,7 @@ PodSettings parse_annotations(const Annotations& pod, const Annotations& ns,
   reader.boolean("heddle.io/client-source", settings.client_source);
   reader.number("heddle.io/max-connections", 1, most_of_a_kind, settings.limits.connections);
   reader.number("heddle.io/max-requests", 1, most_of_a_kind, settings.limits.requests);
+  reader.number("heddle.io/max-accepts-per-second", 1, most_of_a_kind, settings.limits.accepts_per_second);
   reader.number("heddle.io/cpu-weight", 1, 10'000, settings.limits.cpu_weight);
   reader.bytes("heddle.io/max-buffered-bytes", settings.limits.buffered_bytes);
   read_opaque_ports(reader, ports_by_name, settings);

@@ -26,6 +26,7 @@ struct PodLimits {
   std::uint32_t connections = 0;
   std::uint32_t requests = 0;
   std::uint64_t buffered_bytes = 0;
+  std::uint32_t accepts_per_second = 0;
   std::uint32_t cpu_weight = 0;
 
   bool operator==(const PodLimits&) const = default;

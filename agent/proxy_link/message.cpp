@@ -121,6 +121,7 @@ void describe_pod(const Sandbox& sandbox, const NodeFacts& facts, node::Pod& out
   out.mutable_limits()->set_connections(limits.connections);
   out.mutable_limits()->set_requests(limits.requests);
   out.mutable_limits()->set_buffered_bytes(limits.buffered_bytes);
+  out.mutable_limits()->set_accepts_per_second(limits.accepts_per_second);
   out.mutable_limits()->set_cpu_weight(limits.cpu_weight);
 }
 

@@ -70,7 +70,7 @@ int Acceptor::descriptor(bool outbound) const {
 }
 
 Result<> Acceptor::watch(Side& side) {
-  if (side.watched) return {};
+  if (side.watched || (side.over_rate && side.over_rate->armed())) return {};
   auto added = worker_.loop.add(descriptor(side.outbound), EPOLLIN | EPOLLEXCLUSIVE, side, share_);
   side.watched = added.has_value();
   return added;
@@ -96,6 +96,7 @@ void Acceptor::accept_some(Side& side) {
   // Level-triggered: what a batch leaves is reported again, after other descriptors had their turn.
   for (int i = 0; i < limit && !pause_.active(); ++i) {
     if (i > 0 && worker_.loop.used_up()) return;
+    if (!may_accept(side)) return;
     sockaddr_storage address{};
     socklen_t size = sizeof address;
     const int socket = ::accept4(descriptor(outbound), reinterpret_cast<sockaddr*>(&address), &size,
@@ -109,13 +110,42 @@ void Acceptor::accept_some(Side& side) {
       }
       continue;
     }
-    if (errno == EAGAIN) {
+    const int error = errno;
+    rate(side).give_back(pod_->load->limits.accepts_per_second.load(std::memory_order_relaxed));
+    if (error == EAGAIN) {
       if (i <= 1) side.alone = 0;
       return;
     }
-    if (out_of_resources(errno)) pause_.begin(errno);
+    if (out_of_resources(error)) pause_.begin(error);
     // Everything else (ECONNABORTED, EPROTO, ...) concerns a connection that is gone already, accept(2).
   }
+}
+
+AcceptRate& Acceptor::rate(const Side& side) const {
+  return side.outbound ? pod_->load->outbound_accepts : pod_->load->inbound_accepts;
+}
+
+bool Acceptor::may_accept(Side& side) {
+  const std::uint32_t limit = pod_->load->limits.accepts_per_second.load(std::memory_order_relaxed);
+  if (rate(side).take(worker_.loop.now().time_since_epoch(), limit)) return true;
+  wait_for_rate(side);
+  return false;
+}
+
+// What is not accepted fills the listener's queue, and then the kernel drops SYNs: the pod's connects take
+// longer, as with a server that is busy. A listener that is not watched costs nothing meanwhile.
+void Acceptor::wait_for_rate(Side& side) {
+  pod_->load->count(Limit::accept_rate);
+  unwatch(side);
+  if (!side.over_rate) {
+    side.over_rate = std::make_unique<Timer>(worker_.loop, [this, &side] {
+      if (pause_.active()) return;
+      if (auto watched = watch(side); !watched) pause_.begin(watched.error().code.value());
+    });
+  }
+  const std::uint32_t limit = pod_->load->limits.accepts_per_second.load(std::memory_order_relaxed);
+  const auto wait = rate(side).wait(worker_.loop.now().time_since_epoch(), limit);
+  side.over_rate->arm(std::chrono::ceil<std::chrono::milliseconds>(wait));
 }
 
 void Acceptor::accepted(int socket, const SocketAddress& client, bool outbound) {

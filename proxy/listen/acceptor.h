@@ -53,6 +53,7 @@ class Acceptor {
     Acceptor* acceptor = nullptr;
     bool outbound = false;
     bool watched = false;
+    std::unique_ptr<Timer> over_rate;  // armed: waits until the pod may accept again
     unsigned alone = 0;  // wake-ups in a row that were not looked at for more than one connection
     void on_io(std::uint32_t) override { acceptor->accept_some(*this); }
   };
@@ -61,6 +62,9 @@ class Acceptor {
   Result<> watch(Side& side);
   void unwatch(Side& side);
   void accept_some(Side& side);
+  bool may_accept(Side& side);
+  AcceptRate& rate(const Side& side) const;
+  void wait_for_rate(Side& side);
   void accepted(int socket, const SocketAddress& client, bool outbound);
   void refuse(int socket, bool outbound, const char* reason);
 

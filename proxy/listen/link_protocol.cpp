@@ -78,6 +78,7 @@ PodLimits to_limits(const node::PodLimits& message) {
   limits.connections = message.connections();
   limits.requests = message.requests();
   limits.buffered_bytes = message.buffered_bytes();
+  limits.accepts_per_second = message.accepts_per_second();
   limits.cpu_weight = std::min<std::uint32_t>(message.cpu_weight(), 10'000);
   return limits;
 }
@@ -215,6 +216,7 @@ std::string encode_held(const Pod& pod) {
   limits.set_connections(pod.limits.connections);
   limits.set_requests(pod.limits.requests);
   limits.set_buffered_bytes(pod.limits.buffered_bytes);
+  limits.set_accepts_per_second(pod.limits.accepts_per_second);
   limits.set_cpu_weight(pod.limits.cpu_weight);
   return serialize(message);
 }

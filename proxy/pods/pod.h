@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/ip.h"
+#include "proxy/pods/accept_rate.h"
 #include "proxy/pods/pod_limits.h"
 
 namespace heddle::proxy {
@@ -34,6 +35,7 @@ struct PodLoad {
   // Apart from what is only read, as every worker writes here.
   alignas(64) std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests{0};
+  AcceptRate outbound_accepts, inbound_accepts;
   // Bytes held for slow readers and unfinished heads: see ByteBudget. Streams that were refused because of
   // it.
   std::atomic<std::size_t> buffered_bytes{0};

@@ -43,6 +43,9 @@ void add_limit_flags(CLI::App& app, PodLimits& limits) {
   flag(app, "max-buffered-bytes-per-pod", limits.buffered_bytes,
        "Held for slow readers of one pod's connections")
       ->check(CLI::Range(std::uint64_t{64 * 1024}, std::uint64_t{1} << 40));
+  flag(app, "max-accepts-per-second", limits.accepts_per_second,
+       "New connections on each of a pod's listeners; further ones wait in the kernel's queue")
+      ->check(CLI::Range(std::uint32_t{1}, most));
   flag(app, "cpu-weight", limits.cpu_weight, "Of a pod, against others that keep the same worker busy")
       ->check(CLI::Range(1, 10'000));
 }

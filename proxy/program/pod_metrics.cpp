@@ -28,6 +28,7 @@ void write_limit(Exposition& out, const Labels& pod, Limit limit, std::uint64_t 
 void write_limits(Exposition& out, const Labels& labels, const LiveLimits& limits) {
   write_limit(out, labels, Limit::connections, limits.connections.load(std::memory_order_relaxed));
   write_limit(out, labels, Limit::requests, limits.requests.load(std::memory_order_relaxed));
+  write_limit(out, labels, Limit::accept_rate, limits.accepts_per_second.load(std::memory_order_relaxed));
   write_limit(out, labels, Limit::buffered_bytes, limits.buffered_bytes.load(std::memory_order_relaxed));
 }
 

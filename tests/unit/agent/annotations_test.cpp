@@ -92,11 +92,13 @@ TEST(Annotations, ReadLimitsAndLeaveTheOthersToTheProxy) {
       parse_annotations({{"heddle.io/max-connections", "200"}, {"heddle.io/max-buffered-bytes", "8Mi"}},
                         {{"heddle.io/max-connections", "100"},
                          {"heddle.io/max-requests", "50"},
-                         {"heddle.io/cpu-weight", "300"}});
+                         {"heddle.io/cpu-weight", "300"},
+                         {"heddle.io/max-accepts-per-second", "9"}});
   ASSERT_TRUE(settings.complaints.empty()) << settings.complaints.front();
   EXPECT_EQ(settings.limits.connections, 200u);
   EXPECT_EQ(settings.limits.requests, 50u);
   EXPECT_EQ(settings.limits.cpu_weight, 300u);
+  EXPECT_EQ(settings.limits.accepts_per_second, 9u);
   EXPECT_EQ(settings.limits.buffered_bytes, 8u * 1024 * 1024);
   EXPECT_EQ(parse_annotations({}, {}).limits, PodLimits{});
 }

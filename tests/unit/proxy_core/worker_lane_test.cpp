@@ -103,5 +103,44 @@ TEST_F(RetiredPod, IsServedAgainWhenItIsWantedAgain) {
   EXPECT_EQ(rig.pods->by_address(pod->ips.front()), pod);
 }
 
+TEST(WorkerLane, LeavesConnectionsBeyondThePodsRateInTheQueueUntilItAllowsThem) {
+  test::Rig rig;
+  const PodRef pod = rig.add_pod(1, "127.0.0.9");
+  pod->load->limits.accepts_per_second = 50;
+  test::Server outbound, inbound;
+  const SocketAddress address = outbound.address;
+  auto held = std::make_shared<PodListeners>();
+  held->outbound = std::move(outbound.listener);
+  held->inbound = std::move(inbound.listener);
+  WorkerLane lane(rig.worker, *rig.pods, *rig.dialer);
+  const auto began = Loop::Clock::now();
+  lane.upsert(pod, held, [](const std::string& error) { EXPECT_EQ(error, ""); });
+  std::vector<Fd> clients;
+  for (int i = 0; i < 80; ++i) {
+    clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_storage to{};
+    const socklen_t size = address.to_sockaddr(to);
+    ASSERT_EQ(::connect(clients.back().get(), reinterpret_cast<sockaddr*>(&to), size), 0);
+  }
+  // Nobody redirected them, so that each is reset as soon as it is accepted.
+  std::size_t accepted = 0;
+  const auto look = [&] {
+    std::erase_if(clients, [&](const Fd& client) {
+      const bool reset = test::read_all(client.get()) == "<reset>";
+      accepted += reset ? 1 : 0;
+      return reset;
+    });
+    const std::chrono::duration<double> passed = Loop::Clock::now() - began;
+    EXPECT_LE(static_cast<double>(accepted), 50 + 50 * passed.count() + 1);
+    return accepted;
+  };
+  EXPECT_TRUE(rig.run_until([&] { return look() >= 50; }, std::chrono::seconds(20)));
+  EXPECT_TRUE(rig.run_until([&] { return look() == 80; }, std::chrono::seconds(20)))
+      << "they waited for nothing";
+  const auto waits = pod->load->limited[static_cast<std::size_t>(Limit::accept_rate)].load();
+  EXPECT_GT(waits, 0u);
+  EXPECT_LT(waits, 60u) << "it looked again although there was nothing it could do";
+}
+
 }  // namespace
 }  // namespace heddle::proxy
