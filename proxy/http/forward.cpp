@@ -33,13 +33,15 @@ Peer* Forward::begin(RequestHead& head, bool end, ResponsePeer& requester) {
 void Forward::use(Client& client) {
   const unsigned mine = ++upstreams_;
   skip_credit_ = credited_;
-  const bool ended = request_ended_ && replay_.empty() && trailers_ == nullptr;
+  // Content of unknown length is content also when it was found to be empty: a server may insist on it.
+  const bool ended =
+      request_ended_ && replay_.empty() && trailers_ == nullptr && head_.content != Content::streamed;
   Peer* upstream = client.start(head_, ended, answers_);
   // start() may have answered, or failed and been tried again elsewhere, before it returned.
   if (upstreams_ != mine || over_) return;
   upstream_ = upstream;
   if (upstream_ == nullptr) return;
-  if (!replay_.empty()) {
+  if (!replay_.empty() || (request_ended_ && !ended && trailers_ == nullptr)) {
     upstream_->data(as_bytes_of(replay_), request_ended_ && trailers_ == nullptr);
     if (upstreams_ != mine || over_ || upstream_ == nullptr) return;
   }
