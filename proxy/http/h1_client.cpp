@@ -60,11 +60,13 @@ Peer* H1Client::start(const RequestHead& head, bool end, ResponsePeer& requester
   Framing1 framing = Framing1::as_is;
   if (!end && !head.fields.find(Name::content_length)) framing = Framing1::chunked;
   chunked_ = framing == Framing1::chunked;
-  std::string_view connection;
+  // TE is of one connection, and has to be named (RFC 9110 10.1.4).
+  const bool te = head.fields.find(Name::te).has_value();
+  std::string_view connection = te ? "te" : "";
   if (!head.upgrade.empty()) {
-    connection = "upgrade";
+    connection = te ? "upgrade, te" : "upgrade";
   } else if (head.version == Version::http1_0) {
-    connection = "keep-alive";
+    connection = te ? "keep-alive, te" : "keep-alive";
   }
   write_request_head(output_.text(), head, framing, connection);
   request_ended_ = end;

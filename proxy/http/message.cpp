@@ -187,6 +187,8 @@ Result<> settle_target(RequestHead& head) {
   if (!absolute || !is_authority(absolute->authority) || target.find('#') != std::string_view::npos)
     return make_error(Errc::protocol, "target is neither a path nor a URL");
   head.absolute_form = true;
+  // What the target says counts, whatever Host says (RFC 9112 3.2.2): servers may look at either.
+  head.fields.remove(Name::host);
   return {};
 }
 
@@ -329,6 +331,12 @@ std::string_view RequestHead::authority() const {
   return fields.find(Name::host).value_or("");
 }
 
+std::string_view RequestHead::scheme() const {
+  if (scheme_.size != 0) return fields.view(scheme_);
+  // Only these two make an absolute target.
+  return absolute_form && starts_ignoring_case(target(), "https:") ? "https" : "http";
+}
+
 std::string_view RequestHead::path() const {
   if (!absolute_form) return target();
   const auto form = split_absolute(target());
@@ -451,8 +459,14 @@ void strip_hop_by_hop(Fields& fields) {
       if (named.size() < max_connection_options) named.push_back(option);
     });
   }
+  bool trailers_welcome = false;
   fields.remove_if([&](std::size_t i) {
     switch (fields.id(i)) {
+      case Name::te:
+        each_list_member(fields.value(i), [&](std::string_view coding) {
+          if (equal_ignoring_case(coding, "trailers")) trailers_welcome = true;
+        });
+        return true;
       case Name::connection:
       case Name::keep_alive:
       case Name::proxy_connection:
@@ -460,8 +474,6 @@ void strip_hop_by_hop(Fields& fields) {
       case Name::upgrade:
       case Name::http2_settings:
         return true;
-      case Name::te:
-        return !equal_ignoring_case(fields.value(i), "trailers");
       default:
         break;
     }
@@ -470,6 +482,7 @@ void strip_hop_by_hop(Fields& fields) {
     }
     return false;
   });
+  if (trailers_welcome) fields.add("te", "trailers");
 }
 
 void strip_mesh_fields(Fields& fields) {

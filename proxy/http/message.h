@@ -124,7 +124,8 @@ struct RequestHead {
   std::string_view target() const { return fields.view(target_); }  // as sent; ":path" of HTTP/2
   // Of the target, of ":authority", or of Host.
   std::string_view authority() const;
-  std::string_view scheme() const { return scheme_.size != 0 ? fields.view(scheme_) : "http"; }
+  // Of the target or of ":scheme", else "http".
+  std::string_view scheme() const;
   // What a server sees as the path: the target without scheme and authority.
   std::string_view path() const;
   bool is_head() const { return method() == "HEAD"; }
@@ -162,8 +163,8 @@ bool response_has_no_content(std::uint16_t status, bool to_head, bool to_connect
 const char* reason_phrase(std::uint16_t status);
 
 // Removes what belongs to one connection only (RFC 9110 7.6.1): Connection and what it names, Keep-Alive,
-// Proxy-Connection, Transfer-Encoding, Upgrade, HTTP2-Settings, TE but for "trailers". Never Host,
-// Content-Length and the mesh's own fields, which Connection must not be able to take away.
+// Proxy-Connection, Transfer-Encoding, Upgrade, HTTP2-Settings, TE but for "trailers", which all hops pass
+// on. Never Host, Content-Length and the mesh's own fields, which Connection must not be able to take away.
 void strip_hop_by_hop(Fields& fields);
 
 // Removes the fields only proxies may set: l5d-client-id, other l5d-*, heddle-*. At each edge, before the

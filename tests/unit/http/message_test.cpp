@@ -44,6 +44,9 @@ TEST(RequestHead, TakesTheAuthorityOutOfAnAbsoluteTarget) {
   EXPECT_TRUE(head.absolute_form);
   EXPECT_EQ(head.authority(), "other:81");
   EXPECT_EQ(head.path(), "?x");
+  EXPECT_EQ(head.scheme(), "http");
+  EXPECT_FALSE(head.fields.find(Name::host)) << "what else is read from it must not be another host";
+  EXPECT_EQ(parse("GET HTTPS://other/ HTTP/1.1\r\nHost: a\r\n\r\n").scheme(), "https");
 }
 
 TEST(RequestHead, RefusesWhateverCouldBeReadInTwoWays) {
@@ -101,6 +104,19 @@ TEST(HopByHop, RemovesWhatConnectionNamesButNeverFramingOrIdentity) {
   EXPECT_TRUE(head.fields.find("content-length"));
   EXPECT_TRUE(head.fields.find("l5d-client-id"));
   EXPECT_EQ(head.fields.find("te"), "trailers");
+}
+
+TEST(HopByHop, KeepsThatTrailersAreWelcomeAmongCodings) {
+  Fields fields;
+  fields.add("TE", "gzip;q=0.5, Trailers");
+  fields.add("Connection", "TE");
+  strip_hop_by_hop(fields);
+  ASSERT_EQ(fields.size(), 1u);
+  EXPECT_EQ(fields.find(Name::te), "trailers");
+  fields.clear();
+  fields.add("TE", "gzip");
+  strip_hop_by_hop(fields);
+  EXPECT_TRUE(fields.empty());
 }
 
 TEST(MeshFields, AreStrippedAtEdges) {
