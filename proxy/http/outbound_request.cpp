@@ -56,7 +56,15 @@ OutboundRequest::~OutboundRequest() = default;
 http::Peer* OutboundRequest::take(http::RequestHead& head, bool end, http::ResponsePeer& requester) {
   // Nobody but a proxy may claim these.
   http::strip_mesh_fields(head.fields);
+  name_destination(head);
   return begin(head, end, requester);
+}
+
+// HTTP/1.0 may do without Host, HTTP/2 between proxies may not.
+void OutboundRequest::name_destination(http::RequestHead& head) const {
+  if (head.version == http::Version::http2 || !head.authority().empty()) return;
+  head.fields.remove(http::Name::host);
+  head.set_authority(shared_->connection.destination->address.to_string());
 }
 
 EndpointRef OutboundRequest::pick() {

@@ -46,6 +46,7 @@ class OutboundRequest final : public http::Forward, public http::H1ClientOwner {
   void client_idle(http::H1Client& client) override;
   void client_closed(http::H1Client& client) override;
 
+  void name_destination(http::RequestHead& head) const;
   EndpointRef pick();
   void wait_for_endpoint();
   void look_again_later();
