@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <iostream>
+#include <sstream>
+
+#include "base/fd.h"
+#include "tests/integration/http/proxy_lab.h"
+
+namespace heddle::proxy {
+namespace {
+
+// tests/integration/http/matrix/run.py: servers and clients, with a conversation about their addresses.
+class Matrix {
+ public:
+  explicit Matrix(const std::string& arguments) {
+    std::array<int, 2> in{}, out{};
+    if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0)
+      throw std::runtime_error("no pipe");
+    const std::string command = "exec /usr/bin/python3 " HEDDLE_MATRIX "/run.py " + arguments;
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::dup2(in[0], STDIN_FILENO);
+      ::dup2(out[1], STDOUT_FILENO);
+      ::dup2(out[1], STDERR_FILENO);
+      ::execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+      ::_exit(127);
+    }
+    ::close(in[0]);
+    ::close(out[1]);
+    to_ = Fd(in[1]);
+    from_ = ::fdopen(out[0], "r");
+  }
+  ~Matrix() {
+    ::fclose(from_);
+    if (pid_ <= 0) return;
+    ::kill(pid_, SIGKILL);
+    ::waitpid(pid_, nullptr, 0);
+  }
+
+  bool read_line(std::string& line) {
+    char* text = nullptr;
+    std::size_t room = 0;
+    const ssize_t size = ::getline(&text, &room, from_);
+    if (size > 0) line.assign(text, static_cast<std::size_t>(size) - (text[size - 1] == '\n' ? 1 : 0));
+    ::free(text);
+    return size > 0;
+  }
+  void say(const std::string& line) {
+    ASSERT_EQ(::write(to_.get(), line.data(), line.size()), static_cast<ssize_t>(line.size()));
+  }
+  int exit_status() {
+    int status = 0;
+    ::waitpid(std::exchange(pid_, -1), &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  Fd to_;
+  FILE* from_ = nullptr;
+};
+
+// `HEDDLE_MATRIX_MIXTURES`: how many random exchanges besides the systematic ones.
+std::string wanted_mixtures() {
+  const char* wanted = std::getenv("HEDDLE_MATRIX_MIXTURES");
+  return wanted != nullptr ? wanted : "";
+}
+
+TEST(ExchangeMatrix, LooksThroughTheProxiesAsItDoesWithoutThemBarWhatIsDocumented) {
+  Matrix matrix(wanted_mixtures());
+  ProxyLab across, within;
+  within.join_locally();
+  std::string line;
+  while (matrix.read_line(line) && line != "ready") {
+    std::istringstream words(line);
+    std::string name, version;
+    std::uint16_t port = 0;
+    ASSERT_TRUE(words >> name >> version >> port) << line;
+    const SocketAddress server{IpAddress::v4(0x7f000001), port};
+    const Protocol protocol = version == "http2" ? Protocol::http2 : Protocol::http1;
+    const auto far = across.listen_outbound(across.meshed({across.listen_mesh(server)}), protocol);
+    const auto near = within.listen_outbound(within.meshed({server}), protocol);
+    matrix.say("far " + name + " " + std::to_string(far.port) + "\n");
+    matrix.say("near " + name + " " + std::to_string(near.port) + "\n");
+  }
+  ASSERT_EQ(line, "ready");
+  matrix.say("go " + across.client_pod->identity + "\n");
+  while (matrix.read_line(line)) std::cout << line << "\n";
+  EXPECT_EQ(matrix.exit_status(), 0);
+}
+
+}  // namespace
+}  // namespace heddle::proxy

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compares HTTP exchanges through heddle with the same ones without it.
+
+Says "NAME VERSION PORT" for each server that it started and "ready"; reads "WAY NAME PORT" for each way through heddle
+that leads there, ended by "go IDENTITY"; then prints what differed, and exits with 0 if nothing did."""
+
+import pathlib
+import sys
+import time
+
+import differences
+import h1_exchanges
+
+DOCUMENT = pathlib.Path(__file__).resolve().parents[4] / "docs" / "http.md"
+
+
+def compare_with_document(shown):
+    documented = differences.documented(DOCUMENT.read_text(encoding="utf-8"))
+    missing = [f"not in {DOCUMENT}: difference '{name}'" for name in shown - documented]
+    return missing + [f"{DOCUMENT} tells of '{name}', which no exchange shows" for name in documented - shown]
+
+
+def main():
+    mixtures = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+    h1 = h1_exchanges.Exchanges(mixtures)
+    print(f"raw1 http1 {h1.server.address[1]}")
+    print("ready", flush=True)
+    ways = {}
+    for line in sys.stdin:
+        way, name, *port = line.split()
+        if way == "go":
+            identity = name.encode()
+            break
+        ways[way, name] = ("127.0.0.1", int(port[0]))
+    began = time.monotonic()
+    h1.run_direct()
+    print(f"{len(h1.cases)} HTTP/1 exchanges directly {time.monotonic() - began:.1f} s")
+    if h1.problems:
+        ways = {}
+    for (way, name), address in ways.items():
+        if name == "raw1":
+            h1.compare(way, address, identity, way == "far")
+            piped = h1.pipelines(way, address)
+            print(f"{way} {name} and {piped} pipelined {time.monotonic() - began:.1f} s")
+    problems = h1.problems + h1.server.trouble + compare_with_document(h1.shown)
+    for each in problems[:200]:
+        print(each)
+    print(f"{len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
