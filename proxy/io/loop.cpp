@@ -158,8 +158,9 @@ struct Loop::Impl {
 
   // What shares have to do, until a turn's time is over.
   void serve_shares() {
-    const auto end = now + turn;
-    current_since = now;
+    if (ready.empty()) return;
+    current_since = Clock::now();
+    const auto end = current_since + turn;
     serving = true;
     while (FairRing::Member* next = ready.next()) {
       Share& share = static_cast<Share&>(*next);
