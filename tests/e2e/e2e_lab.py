@@ -32,9 +32,12 @@ def skip(reason):
     sys.exit(77)
 
 
-def arguments(description):
-    """--bin-dir and --interception; exits with 77 where a lab cannot be made."""
-    parser = argparse.ArgumentParser(description=description)
+def arguments(description, more=None):
+    """--bin-dir and --interception, and those of `more` (flag -> what argparse wants); exits with 77 where a lab cannot be
+    made."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for flag, what in (more or {}).items():
+        parser.add_argument(flag, **what)
     parser.add_argument("--bin-dir", required=True)
     parser.add_argument("--proxy-bin-dir", default="", help="of heddle-proxy, when it is built otherwise than the rest")
     parser.add_argument("--interception", default="ebpf", choices=("ebpf", "iptables"))
@@ -271,6 +274,10 @@ class Lab:
         return out
 
     # ---- programs
+
+    def command(self, *words):
+        """`heddle lab WORDS` for this lab."""
+        return self._run("lab", *words, "--name", self.name)
 
     def pid(self, program, node=""):
         """0 while it is between two lives or held."""

@@ -54,12 +54,12 @@ def namespaces():
 
 
 class Connections:
-    def __init__(self, given):
+    def __init__(self, given, objects=OBJECTS, prefix="conns"):
         flags = ["--proxy-flag=--max-connections-per-pod=20000"]
         # Sanitizers' run-times make system calls of their own, and keep freed memory to find late uses of it.
         if SANITIZED:
             flags.append("--proxy-flag=--seccomp=false")
-        self.lab = Lab(given, OBJECTS, "conns", flags)
+        self.lab = Lab(given, objects, prefix, flags)
         self.lab.wait_serving("n1", "n2")
         self.pids = {f"{program} {node}": self.lab.pid(program, node) for program in ("agent", "proxy") for node in ("n1", "n2")}
         self.hosts = {name: self.lab.ip(name) for name in ("server", "near")}
@@ -152,6 +152,10 @@ class Connections:
                 raise AssertionError(f"{server} received what was not sent:\n{log[-2000:]}")
         if namespaces() > spaces:
             print(f"  note: {spaces} network namespaces before, {namespaces()} after (others may have made theirs)")
+        self.expect_maps(maps)
+
+    def expect_maps(self, maps):
+        """As many entries as there were, but for a few."""
         for node in ("n1", "n2"):
             now = {}
 
