@@ -83,24 +83,16 @@ def fail(message):
     sys.exit(1)
 
 
-class Lab:
-    """Two nodes with agent and proxy; `dial` makes one way's client open connections."""
+class Topology:
+    """A lab that is up: its pods, nodes and programs."""
 
-    def __init__(self, build, proxy_flags, agent_flags=(), suffix=""):
-        self.name = f"bench-{os.getpid()}{suffix}"
-        self.heddle = os.path.join(build, "bin", "heddle")
-        self.load = os.path.join(build, "bench", "heddle-connect-load")
+    def __init__(self, bin_dir, objects, name, proxy_flags=(), agent_flags=()):
+        self.name = name
+        self.heddle = os.path.join(bin_dir, "heddle")
         self.folder = tempfile.mkdtemp(prefix="heddle-bench-")
-        self.clients = {}
-        self.cpu = max(os.sched_getaffinity(0))
-        objects = OBJECTS
-        for name, (node, annotations) in SERVERS.items():
-            objects += SERVER.format(name=name, node=node, annotations=annotations, port=PORT, load=self.load)
-        for name, annotations in PODS.items():
-            objects += CLIENT.format(name=name, annotations=annotations)
         with open(os.path.join(self.folder, "bench.yaml"), "w") as f:
             f.write(objects)
-        command = [self.heddle, "lab", "up", self.folder, "--name", self.name, "--bin-dir", os.path.join(build, "bin")]
+        command = [self.heddle, "lab", "up", self.folder, "--name", self.name, "--bin-dir", bin_dir]
         command += [f"--proxy-flag={flag}" for flag in proxy_flags] + [f"--agent-flag={flag}" for flag in agent_flags]
         up = subprocess.run(command, capture_output=True, text=True)
         if up.returncode != 0:
@@ -111,6 +103,33 @@ class Lab:
         self.state = next(lab for lab in listed["labs"] if lab["name"] == self.name)
         self.pods = {pod["name"]: pod for pod in self.state["pods"]}
         self.nodes = {node["name"]: node for node in self.state["nodes"]}
+
+    def address(self, pod):
+        return next(ip for ip in self.pods[pod]["ips"] if ":" not in ip)
+
+    def programs(self, name, node=None):
+        """Process ids of the lab's proxies, agents or control."""
+        return [each["pid"] for each in self.state["programs"]
+                if each["name"] == name and (node is None or each.get("node") == node)]
+
+    def down(self):
+        subprocess.run([self.heddle, "lab", "down", "--name", self.name], capture_output=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Lab(Topology):
+    """Two nodes with agent and proxy; `dial` makes one way's client open connections."""
+
+    def __init__(self, build, proxy_flags, agent_flags=(), suffix=""):
+        self.load = os.path.join(build, "bench", "heddle-connect-load")
+        self.clients = {}
+        self.cpu = max(os.sched_getaffinity(0))
+        objects = OBJECTS
+        for name, (node, annotations) in SERVERS.items():
+            objects += SERVER.format(name=name, node=node, annotations=annotations, port=PORT, load=self.load)
+        for name, annotations in PODS.items():
+            objects += CLIENT.format(name=name, annotations=annotations)
+        super().__init__(os.path.join(build, "bin"), objects, f"bench-{os.getpid()}{suffix}", proxy_flags, agent_flags)
         self.cgroup = self.find_cgroup()
         os.makedirs(os.path.join(self.cgroup, "bench"), exist_ok=True)
         self.pin()
@@ -118,7 +137,7 @@ class Lab:
     def pin(self):
         """Client, proxy, agent and server on one processor: a wake-up across processors costs several times one on
         the same, and the scheduler's choice between them would drown every difference."""
-        pids = [each["pid"] for each in self.state["programs"] if each["name"] in ("proxy", "agent")]
+        pids = self.programs("proxy") + self.programs("agent")
         pids += [container["pid"] for server in SERVERS for container in self.pods[server]["containers"]]
         for pid in pids:
             for task in os.listdir(f"/proc/{pid}/task"):
@@ -151,9 +170,6 @@ class Lab:
             text = b"".join(iter(lambda: s.recv(65536), b"")).decode()
         return sum(int(line.split()[-1]) for line in text.splitlines()
                    if line.startswith("tcp_open_total{") and 'peer="src"' in line)
-
-    def address(self, pod):
-        return next(ip for ip in self.pods[pod]["ips"] if ":" not in ip)
 
     def client(self, way, server):
         """The way's client, started when first asked for."""
@@ -197,5 +213,4 @@ class Lab:
             client.stdin.close()
             client.wait()
         self.clients = {}
-        subprocess.run([self.heddle, "lab", "down", "--name", self.name], capture_output=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        super().down()
