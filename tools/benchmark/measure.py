@@ -23,11 +23,15 @@ def cpu_ns(pids):
     return total
 
 
-def pss_kib(pids):
-    total = 0
+def memory_kib(pids):
+    """Resident, as Rss and as Pss (pages that several processes map count in parts)."""
+    total = {"rss": 0, "pss": 0}
     for pid in pids:
         with open(f"/proc/{pid}/smaps_rollup") as f:
-            total += sum(int(line.split()[1]) for line in f if line.startswith("Pss:"))
+            for line in f:
+                name, _, value = line.partition(":")
+                if name.lower() in total:
+                    total[name.lower()] += int(value.split()[0])
     return total
 
 

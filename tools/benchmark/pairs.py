@@ -40,7 +40,7 @@ spec:
 EBPF = "linkerd.io/inject: enabled, heddle.io/interception: ebpf"
 IPTABLES = "linkerd.io/inject: enabled, heddle.io/interception: iptables"
 OUTSIDE = "linkerd.io/inject: disabled"
-CLIENTS = {"client": EBPF, "client-iptables": IPTABLES, "outside": OUTSIDE}
+CLIENTS = {"client": EBPF, "client-iptables": IPTABLES, "outside": OUTSIDE, "neighbour": EBPF}
 SERVERS = {"server": ("two", EBPF), "near": ("one", EBPF), "server-iptables": ("two", IPTABLES),
            "outside-server": ("two", OUTSIDE)}
 # Of one lab: pair -> client's pod, server's pod, nodes whose proxies it passes.
@@ -81,34 +81,41 @@ def process_tree(root):
 
 
 class Pair:
-    """`kind` is heddle, peer, floor or direct; `pids` are by side: client, server, agent."""
+    """`kind` is heddle, peer, floor or direct; `pids` are by side: client, server, agent. `neighbour` is a pod whose
+    traffic passes the same proxies: another one where a proxy serves several, else the client's own."""
 
-    def __init__(self, name, kind, lab, client, targets, pids):
+    def __init__(self, name, kind, lab, client, targets, pids, neighbour=None):
         self.name = name
         self.kind = kind
         self.lab = lab
         self.client = client
+        self.neighbour = neighbour or client
         self.targets = targets
         self.pids = pids
 
-    def command(self, arguments, cpu):
+    def command(self, arguments, pod=None):
         """In the client's pod, as one of its programs."""
-        return [self.lab.heddle, "lab", "exec", "--name", self.lab.name, f"bench/{self.client}", "--", "taskset", "-c",
-                str(cpu), *arguments]
+        return [self.lab.heddle, "lab", "exec", "--name", self.lab.name, f"bench/{pod or self.client}", "--", "taskset",
+                "-c", str(self.lab.load_cpu), *arguments]
+
+    def proxies(self):
+        return {side: pids for side, pids in self.pids.items() if side != "agent"}
 
 
 class Mesh(Topology):
     """A lab with everything that pairs need; and the peers, which run as sidecars of its pods outside the mesh."""
 
-    def __init__(self, bin_dir, traffic, suffix=""):
+    def __init__(self, bin_dir, traffic, suffix="", pods=None):
+        """`pods`: names of those to make, without: all."""
         cpus = sorted(os.sched_getaffinity(0))
         self.load_cpu, self.proxy_cpu = cpus[0], cpus[-1]
         serve = [traffic, "serve"] + [part for kind, protocol in (("--http1", "h1"), ("--http2", "h2"), ("--bytes", "tcp"))
                                       for part in (kind, f"0.0.0.0:{BACKEND[protocol]}")]
         objects = OBJECTS
-        for name, mesh in CLIENTS.items():
+        wanted = lambda each: each if pods is None else {name: each[name] for name in each if name in pods}
+        for name, mesh in wanted(CLIENTS).items():
             objects += POD.format(name=name, mesh=mesh, node="one", command=["sleep", "infinity"], opaque=BACKEND["tcp"])
-        for name, (node, mesh) in SERVERS.items():
+        for name, (node, mesh) in wanted(SERVERS).items():
             objects += POD.format(name=name, mesh=mesh, node=node, command=serve, opaque=BACKEND["tcp"])
         self.sidecars = []
         self.started = {}
@@ -116,7 +123,7 @@ class Mesh(Topology):
         for pod in self.pods.values():
             for setting in SYSCTLS:
                 subprocess.run(["nsenter", f"--net={pod['netns']}", "sysctl", "-qw", setting], check=True)
-        self.backends = [container["pid"] for server in SERVERS for container in self.pods[server]["containers"]]
+        self.backends = [container["pid"] for name in wanted(SERVERS) for container in self.pods[name]["containers"]]
         for pid in self.backends + self.programs("control"):
             pin(pid, self.load_cpu)
         for pid in self.programs("proxy") + self.programs("agent"):
@@ -132,7 +139,8 @@ class Mesh(Topology):
         client, server, nodes = WAYS[way]
         pids = {side: self.programs("proxy", node) for side, node in zip(("client", "server"), nodes)}
         pids["agent"] = [pid for node in nodes for pid in self.programs("agent", node)]
-        return Pair(name, "heddle", self, client, self.targets(server), pids)
+        return Pair(name, "heddle", self, client, self.targets(server), pids,
+                    "neighbour" if way == "" else None)
 
     def peer(self, name, forwarder):
         ports = peers.Ports(len(self.started), self.address("outside-server"), BACKEND)

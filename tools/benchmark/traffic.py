@@ -14,26 +14,30 @@ import subprocess
 import sys
 import time
 
+import memory
 import peers
+import picture
 import results
+import stacks
 from lab import fail
 from measure import Reading
 from pairs import WAYS, Mesh
-from workloads import WORKLOADS
+from workloads import WARM_UPS, WORKLOADS
 
 AGAIN = "heddle-again"  # heddle once more: how far two equal things measure apart
-HEDDLE = ["heddle", "heddle-same-node", "heddle-iptables"]
-PAIRS = ["direct", *HEDDLE, AGAIN, *peers.PEERS]
-QUICK = ["h1_c16", "h2_16x10", "grpc_16x10", "conn_tcp", "tcp_ping64"]
+PAIRS = ["direct", "heddle", AGAIN, "heddle-same-node", "heddle-iptables", *peers.PEERS]
+AGAINST = ["against" + way for way in WAYS]
+QUICK = ["h1_c16", "h2_16x10", "conn_tcp", "tcp_ping64"]
+IDLE = [memory.NO_POD, *memory.IDLE]
 
 
 class Tools:
     """Programs and files that load commands name."""
 
-    def __init__(self, build, folder):
+    def __init__(self, build):
         self.traffic = os.path.join(build, "bench", "heddle-traffic")
         self.forwarder = os.path.join(build, "bench", "heddle-forwarder")
-        self.folder = folder
+        self.folder = ""
         self.bulk_bytes_per_second = 512 << 20
 
     def path(self, name):
@@ -48,23 +52,20 @@ class Tools:
 class Run:
     """The labs that are up, and the pairs in them."""
 
-    def __init__(self, options, names):
-        build = os.path.abspath(options.build_dir)
+    def __init__(self, options, names, tools):
         self.labs = []
-        self.pairs = []
-        self.tools = Tools(build, "")
+        self.tools = tools
         try:
-            self.mesh = self.lab(options.bin_dir or os.path.join(build, "bin"), "")
-            self.tools.folder = self.mesh.folder
-            other = self.lab(options.against, "-against") if options.against else None
-            for name in names:
-                self.pairs.append(self.pair(name, other))
+            self.mesh = self.lab(options.bin_dir, "")
+            tools.folder = self.mesh.folder
+            other = self.lab(options.against, "-against") if any(name in AGAINST for name in names) else None
+            self.pairs = [self.pair(name, other) for name in names]
         except BaseException:
             self.down()
             raise
 
     def lab(self, bin_dir, suffix):
-        self.labs.append(Mesh(os.path.abspath(bin_dir), self.tools.traffic, suffix))
+        self.labs.append(Mesh(bin_dir, self.tools.traffic, suffix))
         return self.labs[-1]
 
     def pair(self, name, other):
@@ -77,24 +78,68 @@ class Run:
                 return lab.through_mesh(name, name.removeprefix(prefix))
         return self.mesh.peer(name, self.tools.forwarder)
 
+    def able(self, workload):
+        """A flood needs one proxy that serves two pods, or what stands for that: not every way has it."""
+        return [pair for pair in self.pairs if workload.protocol in pair.targets
+                and not (workload.flood and pair.name.endswith(("-same-node", "-iptables")))]
+
+    def command(self, workload, pair, seconds):
+        return pair.command(workload.load.command(pair.targets[workload.protocol], seconds, self.tools))
+
     def measure(self, workload, pair, seconds):
         """One run; raises ValueError when it was none."""
-        command = pair.command(workload.load.command(pair.targets[workload.protocol], seconds, self.tools),
-                               self.mesh.load_cpu)
+        command = self.command(workload, pair, seconds)
         backends = [pid for lab in self.labs for pid in lab.backends]
+        flood = self.flood(workload, pair, seconds)
         before = Reading(pair, backends, self.pairs)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
-        sides, foreign = Reading(pair, backends, self.pairs).since(before)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
+            sides, foreign = Reading(pair, backends, self.pairs).since(before)
+        finally:
+            if flood:
+                flood.communicate(timeout=60)
+        found = self.found(workload, command, done)
+        run = {"pair": pair.name, "kind": pair.kind, "workload": workload.name, **found,
+               "per_second": round(found["requests"] / found["seconds"], 2), "foreign": round(foreign, 3)}
+        if workload.unit == "GiB":
+            run["per_second"] = round(workload.units(found) / found["seconds"], 3)
+        if pair.pids and not workload.flood:
+            units = workload.units(found)
+            run |= {f"cpu_us_{side}": round(us / units, 3) for side, us in sides.items()}
+            run["cpu_us"] = round((sides.get("client", 0) + sides.get("server", 0)) / units, 3)
+        return run
+
+    def found(self, workload, command, done):
         if done.returncode != 0:
             raise ValueError(f"{' '.join(command)} failed: {done.stderr[-400:]}")
         found = workload.load.result(done.stdout, self.tools)
-        units = workload.units(found)
-        if units == 0:
+        if not workload.units(found):
             raise ValueError(f"{' '.join(command)}: nothing was answered: {done.stdout[-400:]}{done.stderr[-400:]}")
-        cpu = {f"cpu_us_{side}": round(us / units, 3) for side, us in sides.items()}
-        return {"pair": pair.name, "kind": pair.kind, "workload": workload.name, "unit": workload.unit, **found, **cpu,
-                "cpu_us": round((sides.get("client", 0) + sides.get("server", 0)) / units, 3),
-                "per_second": round(units / found["seconds"], 2), "foreign": round(foreign, 3)}
+        return found
+
+    def flood(self, workload, pair, seconds):
+        """Started, in a neighbour's pod, for somewhat longer than what is measured. Its program gives way on its
+        processor: what is looked at is the proxies'."""
+        if not workload.flood:
+            return None
+        load = workload.flood.command(pair.targets[workload.protocol], seconds + 1, self.tools)
+        flood = subprocess.Popen(pair.command(["nice", "-n", "19", *load], pair.neighbour), stdout=subprocess.PIPE,
+                                 stderr=subprocess.DEVNULL)
+        time.sleep(.3)
+        return flood
+
+    def inspect(self, workload, pair, seconds, profile):
+        """System calls per request; with `profile`, a folder, flame graphs too."""
+        command = self.command(workload, pair, seconds)
+        proxies = [pid for pids in pair.proxies().values() for pid in pids]
+        output, calls = stacks.count_syscalls(command, proxies)
+        units = workload.units(workload.load.result(output, self.tools))
+        if profile:
+            output = stacks.record(self.command(workload, pair, seconds), proxies,
+                                   os.path.join(profile, f"{workload.name}.{pair.name}"))
+            workload.load.result(output, self.tools)
+        return {"pair": pair.name, "kind": pair.kind, "workload": workload.name,
+                "syscalls": {name: round(count / units, 3) for name, count in calls.items()}}
 
     def down(self):
         for lab in self.labs:
@@ -104,37 +149,22 @@ class Run:
 
 def choose(options):
     """Names of pairs and workloads; fails for those that do not exist or cannot run here."""
-    workloads = options.workload.split(",") if options.workload else QUICK if options.quick else list(WORKLOADS)
-    unknown = [name for name in workloads if name not in WORKLOADS]
+    known = [*WORKLOADS, *IDLE]
+    workloads = options.workload.split(",") if options.workload else QUICK if options.quick else known
+    unknown = [name for name in workloads if name not in known]
     if unknown:
-        fail(f"no such workload: {', '.join(unknown)}; there are {', '.join(WORKLOADS)}")
-    against = ["against" + way for way in WAYS] if options.against else []
-    available = PAIRS + against
+        fail(f"no such workload: {', '.join(unknown)}; there are {', '.join(known)}")
+    available = PAIRS + (AGAINST if options.against else [])
     names = options.pair.split(",") if options.pair else [
         name for name in available if name not in peers.PEERS or peers.installed(name)]
     unknown = [name for name in names if name not in available]
     if unknown:
         fail(f"no such pair: {', '.join(unknown)}; there are {', '.join(available)}"
-             + ("" if options.against else " (and with --against DIR: against)"))
+             + ("" if options.against else f", and with --against DIR {', '.join(AGAINST)}"))
     missing = [name for name in names if name in peers.PEERS and not peers.installed(name)]
     if missing:
         fail(f"not installed: {', '.join(missing)}. Run tools/setup --bench, or choose others with --pair")
-    return names, [WORKLOADS[name] for name in workloads]
-
-
-def parse():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--build-dir", required=True)
-    parser.add_argument("--bin-dir")
-    parser.add_argument("--against")
-    parser.add_argument("--workload")
-    parser.add_argument("--pair")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--results")
-    return parser.parse_args()
+    return names, workloads
 
 
 def rotated(pairs, turn):
@@ -143,40 +173,93 @@ def rotated(pairs, turn):
     return order if turn % 2 == 0 else order[::-1]
 
 
-def measure_all(run, workloads, options, store):
+def attempt(store, workload, pair_name, measure):
+    """Adds what `measure` returns; a run that failed is said and kept as one."""
+    try:
+        store.add(measure())
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        print(f"tools/bench: {workload}, {pair_name}: {error}", file=sys.stderr)
+        store.add({"pair": pair_name, "workload": workload, "failed": str(error)})
+
+
+def measure_load(options, names, workloads, tools, store):
+    began = time.monotonic()
+    run = Run(options, names, tools)
+    try:
+        print(f"tools/bench: {len(run.pairs)} pairs are up after {time.monotonic() - began:.1f} s", file=sys.stderr)
+        for protocol in {workload.protocol for workload in workloads}:
+            for pair in run.pairs:
+                if protocol in pair.targets:
+                    run.measure(WARM_UPS[protocol], pair, .2)
+        for turn in range(store.first_round, store.first_round + options.rounds):
+            store.round = turn
+            for workload in workloads:
+                for pair in rotated(run.able(workload), turn):
+                    attempt(store, workload.name, pair.name, lambda: run.measure(workload, pair, options.seconds))
+        for workload in workloads if options.syscalls or options.profile else []:
+            for pair in run.able(workload):
+                if pair.pids and not workload.flood:
+                    attempt(store, workload.name, pair.name,
+                            lambda: run.inspect(workload, pair, options.seconds, options.profile))
+    finally:
+        run.down()
+
+
+def measure_idle(options, names, workloads, tools, store):
     for workload in workloads:
-        able = [pair for pair in run.pairs if workload.protocol in pair.targets]
-        for pair in able:  # discovery, pools, caches; nothing of it counts
-            run.measure(workload, pair, .3)
-    first = store.next_round()
-    for turn in range(first, first + options.rounds):
-        for workload in workloads:
-            for pair in rotated([pair for pair in run.pairs if workload.protocol in pair.targets], turn):
-                try:
-                    store.add(turn, run.measure(workload, pair, options.seconds))
-                except ValueError as error:
-                    print(f"tools/bench: {workload.name}, {pair.name}: {error}", file=sys.stderr)
-                    store.add(turn, {"pair": pair.name, "kind": pair.kind, "workload": workload.name, "failed": str(error)})
+        for name in names:
+            protocol = memory.IDLE[workload][1] if workload in memory.IDLE else "h1"
+            meshed = name == "heddle" or name == "against"
+            if not meshed and (workload == memory.NO_POD or protocol not in peers.PROTOCOLS.get(name, ())):
+                continue
+            bin_dir = options.against if name == "against" else options.bin_dir
+            for found in memory.measure(name, workload, bin_dir, tools):
+                store.add(found)
+
+
+def parse():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build-dir", required=True, type=os.path.abspath)
+    parser.add_argument("--bin-dir", type=os.path.abspath)
+    parser.add_argument("--against", type=os.path.abspath)
+    parser.add_argument("--workload")
+    parser.add_argument("--pair")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--syscalls", action="store_true")
+    parser.add_argument("--profile", type=os.path.abspath)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--results", type=os.path.abspath)
+    parser.add_argument("--picture", type=os.path.abspath)
+    options = parser.parse_args()
+    options.bin_dir = options.bin_dir or os.path.join(options.build_dir, "bin")
+    if options.quick:
+        options.rounds, options.seconds = 1, 1
+    return options
 
 
 def main():
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    if options.quick:
-        options.rounds, options.seconds = 1, 1
     store = results.Store(options.results)
-    if options.rounds > 0:
-        names, workloads = choose(options)
-        began = time.monotonic()
-        run = Run(options, names)
-        try:
-            print(f"tools/bench: {len(run.pairs)} pairs are up after {time.monotonic() - began:.1f} s", file=sys.stderr)
-            measure_all(run, workloads, options, store)
-        finally:
-            run.down()
-    store.save()
-    summary = results.summarize(store.runs)
-    print(json.dumps({"results": summary}) if options.json else results.markdown(summary, store.runs))
+    names, chosen = choose(options)
+    tools = Tools(options.build_dir)
+    if options.profile:
+        os.makedirs(options.profile, exist_ok=True)
+    try:
+        load = [WORKLOADS[name] for name in chosen if name in WORKLOADS]
+        if load and (options.rounds > 0 or options.syscalls or options.profile):
+            measure_load(options, names, load, tools, store)
+        if options.rounds > 0:
+            measure_idle(options, names, [name for name in chosen if name in IDLE], tools, store)
+    finally:
+        store.save()
+    summary = results.summarize(store.runs, PAIRS + AGAINST)
+    if options.picture:
+        with open(options.picture, "w") as f:
+            f.write(picture.draw(summary, {name: f"{name}: {each.title}" for name, each in WORKLOADS.items()}))
+    print(json.dumps({"results": summary}) if options.json else results.markdown(summary))
 
 
 if __name__ == "__main__":

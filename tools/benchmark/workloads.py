@@ -42,7 +42,7 @@ class H2load:
         self.grpc = grpc
 
     def command(self, target, seconds, tools):
-        command = ["h2load", f"-c{self.connections}", f"-m{self.streams}", "-t1", "-D", f"{seconds:g}",
+        command = ["h2load", f"-c{self.connections}", f"-m{self.streams}", "-t1", "-D", f"{round(seconds * 1000)}ms",
                    f"--log-file={tools.path('h2load.log')}", "-w20", "-W24"]
         if self.grpc:
             command += ["-d", tools.file("grpc.bin", GRPC_MESSAGE), "-H", "content-type: application/grpc", "-H",
@@ -82,14 +82,16 @@ class Traffic:
 
 
 class Workload:
-    """`protocol` is what the client speaks; `unit` is what CPU is counted for."""
+    """`protocol` is what the client speaks; `unit` is what CPU is counted for. A `flood` is a load that another pod makes
+    meanwhile, as fast as it can: then latency is what counts, and CPU is nobody's."""
 
-    def __init__(self, name, title, protocol, load, unit="request"):
+    def __init__(self, name, title, protocol, load, unit="request", flood=None):
         self.name = name
         self.title = title
         self.protocol = protocol
         self.load = load
         self.unit = unit
+        self.flood = flood
 
     def units(self, found):
         """How many of the unit passed the proxies, a warm-up's included."""
@@ -98,6 +100,7 @@ class Workload:
         return found.get("all_requests", found["requests"])
 
 
+CALM = "h1_rate"  # what a flood's latency is compared to
 WORKLOADS = {each.name: each for each in (
     Workload("h1_c1", "HTTP/1.1, 1 connection", "h1", Wrk(1)),
     Workload("h1_c16", "HTTP/1.1, 16 connections", "h1", Wrk(16)),
@@ -114,4 +117,14 @@ WORKLOADS = {each.name: each for each in (
     Workload("tcp_ping", "opaque ping-pong, 1 connection", "tcp", Traffic("ping", "--connections=1")),
     Workload("tcp_ping64", "opaque ping-pong, 64 connections", "tcp", Traffic("ping", "--connections=64")),
     Workload("bulk_tcp1", "opaque bulk, one stream", "tcp", Traffic("bulk"), "GiB"),
+    Workload("flood_requests", "h1_rate beside a pod that floods with requests over 128 connections", "h1",
+             Traffic("http1", "--connections=16", "--rate=2000"), flood=Traffic("http1", "--connections=128")),
+    Workload("flood_connections", "h1_rate beside a pod that floods with new connections, 128 at a time", "h1",
+             Traffic("http1", "--connections=16", "--rate=2000"),
+             flood=Traffic("http1-connections", "--connections=128")),
 )}
+
+# By protocol: once through each pair before anything counts, for discovery, pools and caches.
+WARM_UPS = {"h1": Workload("warm-up", "", "h1", Traffic("http1", "--connections=64")),
+            "h2": Workload("warm-up", "", "h2", H2load(16, 10)),
+            "tcp": Workload("warm-up", "", "tcp", Traffic("ping", "--connections=64"))}
