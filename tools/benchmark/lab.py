@@ -2,6 +2,7 @@
 """A lab for measurements: pods that reach one server in different ways, all programs on one processor."""
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -83,20 +84,36 @@ def fail(message):
     sys.exit(1)
 
 
+def remove_abandoned(heddle):
+    """Labs of benchmarks that were killed and could not take theirs down."""
+    listed = subprocess.run([heddle, "lab", "list", "-o", "json"], capture_output=True, text=True)
+    for lab in json.loads(listed.stdout)["labs"] if listed.returncode == 0 else []:
+        owner = re.fullmatch(r"bench-(\d+)(-\w+)?", lab["name"])
+        if owner and not os.path.exists(f"/proc/{owner[1]}"):
+            subprocess.run([heddle, "lab", "down", "--name", lab["name"]], capture_output=True)
+
+
 class Topology:
     """A lab that is up: its pods, nodes and programs."""
 
     def __init__(self, bin_dir, objects, name, proxy_flags=(), agent_flags=()):
         self.name = name
         self.heddle = os.path.join(bin_dir, "heddle")
+        remove_abandoned(self.heddle)
         self.folder = tempfile.mkdtemp(prefix="heddle-bench-")
+        try:
+            self.up(bin_dir, objects, proxy_flags, agent_flags)
+        except BaseException:
+            self.down()
+            raise
+
+    def up(self, bin_dir, objects, proxy_flags, agent_flags):
         with open(os.path.join(self.folder, "bench.yaml"), "w") as f:
             f.write(objects)
         command = [self.heddle, "lab", "up", self.folder, "--name", self.name, "--bin-dir", bin_dir]
         command += [f"--proxy-flag={flag}" for flag in proxy_flags] + [f"--agent-flag={flag}" for flag in agent_flags]
         up = subprocess.run(command, capture_output=True, text=True)
         if up.returncode != 0:
-            self.down()
             fail(f"the lab did not come up:\n{up.stdout}{up.stderr}")
         listed = json.loads(subprocess.run([self.heddle, "lab", "list", "-o", "json"], capture_output=True, text=True,
                                            check=True).stdout)

@@ -120,10 +120,17 @@ class Mesh(Topology):
         self.sidecars = []
         self.started = {}
         super().__init__(bin_dir, objects, f"bench-{os.getpid()}{suffix}", ["--workers=1"])
+        try:
+            self.prepare(list(wanted(SERVERS)))
+        except BaseException:
+            self.down()
+            raise
+
+    def prepare(self, servers):
         for pod in self.pods.values():
             for setting in SYSCTLS:
                 subprocess.run(["nsenter", f"--net={pod['netns']}", "sysctl", "-qw", setting], check=True)
-        self.backends = [container["pid"] for name in wanted(SERVERS) for container in self.pods[name]["containers"]]
+        self.backends = [container["pid"] for name in servers for container in self.pods[name]["containers"]]
         for pid in self.backends + self.programs("control"):
             pin(pid, self.load_cpu)
         for pid in self.programs("proxy") + self.programs("agent"):

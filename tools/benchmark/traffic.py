@@ -239,9 +239,15 @@ def parse():
     return options
 
 
+def end(*_):
+    """Once: what is being taken down then is not interrupted again."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(143)
+
+
 def main():
     options = parse()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, end)
     store = results.Store(options.results)
     names, chosen = choose(options)
     tools = Tools(options.build_dir)
