@@ -142,6 +142,14 @@ def ratio_table(summary):
          "iptables / eBPF", "heddle / forwarder"], rows)
 
 
+def calm_latency(summary):
+    """How long a request takes at a rate that nobody has trouble with."""
+    calm = next((entry for entry in summary if (entry["workload"], entry["pair"]) == (CALM, "heddle")), {})
+    ratios_shown = [f"heddle / {calm['best_peer'] if to == 'best_peer' else to} {shown(calm[f'p50_ratio_to_{to}'])}"
+                    for to in ("best_peer", "forwarder") if f"p50_ratio_to_{to}" in calm]
+    return ["", f"p50 of {CALM}: {', '.join(ratios_shown)}"] if ratios_shown else []
+
+
 def load_table(workload, entries):
     bulk = WORKLOADS[workload].unit == "GiB"
     scale = 1000 if bulk else 1
@@ -179,7 +187,7 @@ def idle_tables(summary):
 
 
 def markdown(summary):
-    lines = ratio_table(summary)
+    lines = ratio_table(summary) + calm_latency(summary)
     for workload in WORKLOADS:
         entries = [entry for entry in summary if entry["workload"] == workload]
         if entries:

@@ -8,6 +8,7 @@ import xml.sax.saxutils
 FREQUENCY = 997
 ROW = 17
 WIDTH = 1600
+NARROWEST = 1
 SYSCALLS = ("accept4", "close", "connect", "epoll_ctl", "epoll_pwait", "epoll_pwait2", "epoll_wait", "getsockopt",
             "read", "readv", "recvfrom", "recvmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "splice", "write",
             "writev")
@@ -78,8 +79,9 @@ class Frame:
         self.count = 0
         self.inner = collections.defaultdict(Frame)
 
-    def depth(self):
-        return 1 + max((frame.depth() for frame in self.inner.values()), default=0)
+    def depth(self, least):
+        """Of the frames that are drawn."""
+        return 1 + max((frame.depth(least) for frame in self.inner.values() if frame.count >= least), default=0)
 
 
 def flame_graph(stacks, title):
@@ -90,18 +92,19 @@ def flame_graph(stacks, title):
         for name in stack:
             frame = frame.inner[name]
             frame.count += count
-    height = (root.depth() + 2) * ROW
+    scale = WIDTH / max(1, root.count)
+    height = (root.depth(NARROWEST / scale) + 2) * ROW
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="monospace" '
              f'font-size="11"><rect width="100%" height="100%" fill="white"/>'
              f'<text x="4" y="13">{xml.sax.saxutils.escape(title)}: {root.count} samples</text>']
-    draw(root, 0, height - ROW, WIDTH / max(1, root.count), max(1, root.count), parts)
+    draw(root, 0, height - ROW, scale, max(1, root.count), parts)
     return "\n".join(parts) + "\n</svg>\n"
 
 
 def draw(frame, left, top, scale, total, parts):
     for name, inner in sorted(frame.inner.items()):
         width = inner.count * scale
-        if width >= .4:
+        if width >= NARROWEST:
             text = xml.sax.saxutils.escape(name)
             label = xml.sax.saxutils.escape(name[:int(width / 6.7)]) if width > 20 else ""
             hue = 20 + sum(name.encode()) % 40
