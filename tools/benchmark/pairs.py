@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import handshake
 import peers
 from lab import Topology, fail
 
@@ -154,18 +155,22 @@ class Mesh(Topology):
         folder = os.path.join(self.folder, name)
         shutil.copytree(self.certificates(), folder)
         os.mkdir(os.path.join(folder, "tmp"))
-        peer = peers.PEERS[name](ports, folder, forwarder)
+        protocols, make = peers.PEERS[name]
+        peer = make(ports, folder, forwarder)
         for file, text in peer.files.items():
             with open(os.path.join(folder, file), "w") as f:
                 f.write(text)
         roots = {side: self.start_sidecar(pod, peer.commands[side], folder)
                  for side, pod in (("server", "outside-server"), ("client", "outside"))}
         self.started[name] = ports
-        self.await_listener("outside-server", ports.hop(peer.entries[0]), roots["server"], folder)
-        self.await_listener("outside", ports.listen(peer.entries[0]), roots["client"], folder)
+        self.await_listener("outside-server", ports.hop(protocols[0]), roots["server"], folder)
+        self.await_listener("outside", ports.listen(protocols[0]), roots["client"], folder)
+        wrong = handshake.fault(self.pods["outside"]["netns"], ports.hop(protocols[0]), peers.NAME, folder, peers.CIPHER)
+        if wrong:
+            fail(f"{name} is no fair peer: {wrong}")
         pids = {side: process_tree(root.pid) for side, root in roots.items()}
         kind = "floor" if name == peers.FLOOR else "peer"
-        return Pair(name, kind, self, "outside", {p: ports.listen(p) for p in peer.entries}, pids)
+        return Pair(name, kind, self, "outside", {p: ports.listen(p) for p in protocols}, pids)
 
     def certificates(self):
         folder = os.path.join(self.folder, "certificates")

@@ -2,7 +2,7 @@
 """The peers: two-hop pairs with mutual TLS 1.3 both ways, as sidecars of a client's and a server's pod.
 
 All do equal work: AES-128-GCM, P-256 certificates that both sides verify, pooled connections where the layer allows, one
-worker, no access log. What a pair can be sent is in `entries`: protocol -> port of the client's proxy.
+worker, no access log.
 """
 import os
 import shutil
@@ -33,8 +33,7 @@ class Ports:
 class Peer:
     """What both sides run: commands, and the files that they read, by name."""
 
-    def __init__(self, entries, client, server, files=None):
-        self.entries = entries
+    def __init__(self, client, server, files=None):
         self.commands = {"client": client, "server": server}
         self.files = files or {}
 
@@ -65,9 +64,9 @@ def haproxy_route(name, listen, to):
            f"backend to-{name}\n  server one {to}\n"
 
 
-def haproxy(mode, routes, client, server):
+def haproxy(mode, client, server):
     head = HAPROXY_HEAD.format(cipher=CIPHER, mode=mode)
-    return Peer(routes, ["haproxy", "-db", "-f", "client.cfg"], ["haproxy", "-db", "-f", "server.cfg"],
+    return Peer(["haproxy", "-db", "-f", "client.cfg"], ["haproxy", "-db", "-f", "server.cfg"],
                 {"client.cfg": head + client, "server.cfg": head + server})
 
 
@@ -84,12 +83,12 @@ def haproxy_l7(ports, folder, hop):
     client += haproxy_route("h2", f"{ports.listen('h2')} proto h2", f"{ports.hop('h2')} {to} alpn h2 {HAPROXY_POOL}")
     server = haproxy_route("h1", f"{ports.hop('h1')} {at} alpn {hop}", f"{ports.backend['h1']} {HAPROXY_POOL}")
     server += haproxy_route("h2", f"{ports.hop('h2')} {at} alpn h2", f"{ports.backend['h2']} proto h2 {HAPROXY_POOL}")
-    return haproxy("http", ("h1", "h2"), client, server)
+    return haproxy("http", client, server)
 
 
 def haproxy_l4(ports, folder):
     to, at = haproxy_tls(folder)
-    return haproxy("tcp", ("tcp",), haproxy_route("tcp", ports.listen("tcp"), f"{ports.hop('tcp')} {to}"),
+    return haproxy("tcp", haproxy_route("tcp", ports.listen("tcp"), f"{ports.hop('tcp')} {to}"),
                    haproxy_route("tcp", f"{ports.hop('tcp')} {at}", ports.backend["tcp"]))
 
 
@@ -107,12 +106,12 @@ NGINX_HTTP = """
 """
 
 
-def nginx(protocols, module, folder, client, server):
+def nginx(module, folder, client, server):
     files = {}
     for side, body in (("client", client), ("server", server)):
         files[f"{side}.conf"] = NGINX_HEAD.format(folder=folder, side=side, module=module) + body
     command = lambda side: ["nginx", "-p", folder, "-e", f"{folder}/{side}.log", "-c", f"{folder}/{side}.conf"]
-    return Peer(protocols, command("client"), command("server"), files)
+    return Peer(command("client"), command("server"), files)
 
 
 def nginx_client_tls(prefix, certificates):
@@ -146,7 +145,7 @@ def nginx_http(ports, folder):
         nginx_upstream("h1", ports.backend["h1"]) + nginx_upstream("h2", ports.backend["h2"]) + \
         f"  server {{ listen {ports.hop('h1')} ssl backlog=4096; location / {{ proxy_pass http://h1; }} }}\n" \
         f"  server {{ listen {ports.hop('h2')} ssl http2 backlog=4096; {h2} location / {{ grpc_pass grpc://h2; }} }}\n}}\n"
-    return nginx(("h1", "h2"), "", folder, client, server)
+    return nginx("", folder, client, server)
 
 
 def nginx_stream(ports, folder, buffer):
@@ -155,7 +154,7 @@ def nginx_stream(ports, folder, buffer):
         f"  server {{ listen {ports.listen('tcp')} backlog=4096; proxy_pass {ports.hop('tcp')}; }}\n}}\n"
     server = head + nginx_server_tls(folder) + \
         f"  server {{ listen {ports.hop('tcp')} ssl backlog=4096; proxy_pass {ports.backend['tcp']}; }}\n}}\n"
-    return nginx(("tcp",), f"load_module {NGINX_STREAM};", folder, client, server)
+    return nginx(f"load_module {NGINX_STREAM};", folder, client, server)
 
 
 def nghttpx(ports, folder):
@@ -178,32 +177,29 @@ def nghttpx(ports, folder):
                        f"-b{at(ports.backend['h1'])};/", f"-b{at(ports.backend['h2'])};/h2/;proto=h2",
                        "--verify-client", f"--verify-client-cacert={folder}/ca.pem", f"--tls13-ciphers={CIPHER}",
                        f"{folder}/server.key", f"{folder}/server.pem"]
-    return Peer(("h1", "h2"), client, server)
+    return Peer(client, server)
 
 
 def forwarder(ports, folder, program):
     """The floor: bytes, nothing else, so it can carry everything."""
-    protocols = ("h1", "h2", "tcp")
     side = lambda name: [program, name, f"{folder}/{name}.pem", f"{folder}/{name}.key", f"{folder}/ca.pem"]
-    return Peer(protocols, side("client") + [f"{ports.listen(p)}={ports.hop(p)}" for p in protocols],
-                side("server") + [f"{ports.hop(p)}={ports.backend[p]}" for p in protocols])
+    return Peer(side("client") + [f"{ports.listen(p)}={ports.hop(p)}" for p in ALL],
+                side("server") + [f"{ports.hop(p)}={ports.backend[p]}" for p in ALL])
 
 
-# Name -> maker(ports, folder, forwarder program). Those of FLOOR are no peers: nothing is compared to them as one.
+HTTP, BYTES, ALL = ("h1", "h2"), ("tcp",), ("h1", "h2", "tcp")
+# Name -> the protocols that it takes, and maker(ports, folder, forwarder program).
 PEERS = {
-    "haproxy-l7": lambda ports, folder, _: haproxy_l7(ports, folder, "http/1.1"),
-    "haproxy-h2hop": lambda ports, folder, _: haproxy_l7(ports, folder, "h2"),
-    "nginx-http": lambda ports, folder, _: nginx_http(ports, folder),
-    "nghttpx": lambda ports, folder, _: nghttpx(ports, folder),
-    "haproxy-l4": lambda ports, folder, _: haproxy_l4(ports, folder),
-    "nginx-stream": lambda ports, folder, _: nginx_stream(ports, folder, "16k"),
-    "nginx-stream-64k": lambda ports, folder, _: nginx_stream(ports, folder, "64k"),
-    "forwarder": forwarder,
+    "haproxy-l7": (HTTP, lambda ports, folder, _: haproxy_l7(ports, folder, "http/1.1")),
+    "haproxy-h2hop": (HTTP, lambda ports, folder, _: haproxy_l7(ports, folder, "h2")),
+    "nginx-http": (HTTP, lambda ports, folder, _: nginx_http(ports, folder)),
+    "nghttpx": (HTTP, lambda ports, folder, _: nghttpx(ports, folder)),
+    "haproxy-l4": (BYTES, lambda ports, folder, _: haproxy_l4(ports, folder)),
+    "nginx-stream": (BYTES, lambda ports, folder, _: nginx_stream(ports, folder, "16k")),
+    "nginx-stream-64k": (BYTES, lambda ports, folder, _: nginx_stream(ports, folder, "64k")),
+    "forwarder": (ALL, forwarder),
 }
-FLOOR = "forwarder"
-PROTOCOLS = {"haproxy-l7": ("h1", "h2"), "haproxy-h2hop": ("h1", "h2"), "nginx-http": ("h1", "h2"),
-             "nghttpx": ("h1", "h2"), "haproxy-l4": ("tcp",), "nginx-stream": ("tcp",), "nginx-stream-64k": ("tcp",),
-             "forwarder": ("h1", "h2", "tcp")}
+FLOOR = "forwarder"  # no peer: nothing is compared to it as one
 
 
 def installed(name):

@@ -210,7 +210,7 @@ def measure_idle(options, names, workloads, tools, store):
         for name in names:
             protocol = memory.IDLE[workload][1] if workload in memory.IDLE else "h1"
             meshed = name == "heddle" or name == "against"
-            if not meshed and (workload == memory.NO_POD or protocol not in peers.PROTOCOLS.get(name, ())):
+            if not meshed and (workload == memory.NO_POD or protocol not in peers.PEERS.get(name, [()])[0]):
                 continue
             bin_dir = options.against if name == "against" else options.bin_dir
             for found in memory.measure(name, workload, bin_dir, tools):
