@@ -18,19 +18,16 @@ import sys
 import time
 
 from lab import Lab, fail
+from measure import busy_ns
 
 RULES = 5000
 # `again` is eBPF once more: how far two equal things measure apart.
 WAYS = ["explicit", "ebpf", "iptables", "direct", "again"]
 THROUGH_PROXY = ["explicit", "ebpf", "iptables"]
-TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
 
 
 def busy_us():
-    """CPU used on the whole machine so far, what the hypervisor took included."""
-    with open("/proc/stat") as f:
-        user, nice, system, _, _, irq, softirq, steal = [int(word) for word in f.readline().split()[1:9]]
-    return (user + nice + system + irq + softirq + steal) * TICK_US
+    return busy_ns() / 1000
 
 
 def summary(values):

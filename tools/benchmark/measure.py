@@ -6,13 +6,16 @@ import time
 TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
-def cpu_ns(pids):
-    """What the processes' threads have used so far, to the nanosecond; of threads that ended, nothing."""
+def cpu_ns(pids, required=True):
+    """What the processes' threads have used so far, to the nanosecond; of threads that ended, nothing. ValueError for a
+    process that has ended, if it is `required`: its next reading would be less than its last."""
     total = 0
     for pid in pids:
         try:
             tasks = os.listdir(f"/proc/{pid}/task")
         except FileNotFoundError:
+            if required:
+                raise ValueError(f"process {pid} has ended") from None
             continue
         for task in tasks:
             try:
@@ -54,7 +57,7 @@ class Reading:
     def __init__(self, pair, backends, pairs):
         self.sides = {side: cpu_ns(pids) for side, pids in pair.pids.items()}
         everybody = {pid for each in pairs for pids in each.pids.values() for pid in pids} | set(backends)
-        self.known = cpu_ns(everybody) + own_ns()
+        self.known = cpu_ns(everybody, required=False) + own_ns()
         self.busy = busy_ns()
         self.at = time.monotonic_ns()
 

@@ -9,6 +9,7 @@ and interruptions are not: so foreign load stands beside.
 import argparse
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,7 +149,7 @@ class Run:
 
 
 def choose(options):
-    """Names of pairs and workloads; fails for those that do not exist or cannot run here."""
+    """Names of pairs and workloads; ends the program for those that do not exist or cannot run here."""
     known = [*WORKLOADS, *IDLE]
     workloads = options.workload.split(",") if options.workload else QUICK if options.quick else known
     unknown = [name for name in workloads if name not in known]
@@ -162,8 +163,12 @@ def choose(options):
         fail(f"no such pair: {', '.join(unknown)}; there are {', '.join(available)}"
              + ("" if options.against else f", and with --against DIR {', '.join(AGAINST)}"))
     missing = [name for name in names if name in peers.PEERS and not peers.installed(name)]
+    programs = {WORKLOADS[name].load.program for name in workloads if name in WORKLOADS} - {None}
+    if options.syscalls or options.profile:
+        programs.add("perf")
+    missing += sorted(program for program in programs if not shutil.which(program))
     if missing:
-        fail(f"not installed: {', '.join(missing)}. Run tools/setup --bench, or choose others with --pair")
+        fail(f"not installed: {', '.join(missing)}. Run tools/setup --bench, or choose others with --pair and --workload")
     return names, workloads
 
 
@@ -217,6 +222,23 @@ def measure_idle(options, names, workloads, tools, store):
                 store.add(found)
 
 
+def measure(options, store):
+    names, chosen = choose(options)
+    tools = Tools(options.build_dir)
+    if options.profile:
+        os.makedirs(options.profile, exist_ok=True)
+    try:
+        load = [WORKLOADS[name] for name in chosen if name in WORKLOADS]
+        if load:
+            measure_load(options, names, load, tools, store)
+        if options.rounds > 0:
+            measure_idle(options, names, [name for name in chosen if name in IDLE], tools, store)
+    except ValueError as error:
+        fail(str(error))
+    finally:
+        store.save()
+
+
 def parse():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build-dir", required=True, type=os.path.abspath)
@@ -249,18 +271,8 @@ def main():
     options = parse()
     signal.signal(signal.SIGTERM, end)
     store = results.Store(options.results)
-    names, chosen = choose(options)
-    tools = Tools(options.build_dir)
-    if options.profile:
-        os.makedirs(options.profile, exist_ok=True)
-    try:
-        load = [WORKLOADS[name] for name in chosen if name in WORKLOADS]
-        if load and (options.rounds > 0 or options.syscalls or options.profile):
-            measure_load(options, names, load, tools, store)
-        if options.rounds > 0:
-            measure_idle(options, names, [name for name in chosen if name in IDLE], tools, store)
-    finally:
-        store.save()
+    if options.rounds > 0 or options.syscalls or options.profile:
+        measure(options, store)
     summary = results.summarize(store.runs, PAIRS + AGAINST)
     if options.picture:
         with open(options.picture, "w") as f:

@@ -22,6 +22,8 @@ def last_json(text):
 
 
 class Wrk:
+    program = "wrk"
+
     def __init__(self, connections):
         self.connections = connections
 
@@ -35,6 +37,8 @@ class Wrk:
 
 class H2load:
     """h2load, which stops in the middle of requests; those that were complete count."""
+
+    program = "h2load"
 
     def __init__(self, connections, streams, grpc=False):
         self.connections = connections
@@ -67,6 +71,8 @@ class H2load:
 
 class Traffic:
     """Our own load program."""
+
+    program = None  # is built with this benchmark
 
     def __init__(self, what, *arguments):
         self.what = what
