@@ -9,7 +9,7 @@ import time
 
 import handshake
 import peers
-from lab import Topology, fail
+from lab import PRIORITY, Topology, fail
 
 BACKEND = {"h1": 7001, "h2": 7002, "tcp": 7003}
 
@@ -49,18 +49,31 @@ WAYS = {"": ("client", "server", ("one", "two")), "-same-node": ("client", "near
         "-iptables": ("client-iptables", "server-iptables", ("one", "two"))}
 # Connections of a second reach the kernel's limit of ports otherwise; alike for everybody.
 SYSCTLS = ("net.ipv4.tcp_tw_reuse=1", "net.ipv4.ip_local_port_range=1024 65000")
+OWN_SESSION = os.getsid(0)
+PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent():
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+# In front of a command: its priority, as session too, since the kernel's autogroups weigh sessions before processes.
+AS_SESSION = ["setsid", "-w", "sh", "-c", 'echo "$0" 2>/dev/null >/proc/self/autogroup; exec nice -n "$0" "$@"']
 
 
 def pin(pid, cpu):
+    """On one processor, above the rest of the machine."""
+    if os.getsid(pid) != OWN_SESSION and os.path.exists(f"/proc/{pid}/autogroup"):
+        with open(f"/proc/{pid}/autogroup", "w") as f:
+            f.write(str(PRIORITY))
     for task in os.listdir(f"/proc/{pid}/task"):
         try:
             os.sched_setaffinity(int(task), {cpu})
+            os.setpriority(os.PRIO_PROCESS, int(task), PRIORITY)
         except ProcessLookupError:
             pass
+
+
+def become_sidecar(cpu):
+    """Between fork and exec: children inherit all of it but the first."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    pin(os.getpid(), cpu)
 
 
 def process_tree(root):
@@ -94,10 +107,10 @@ class Pair:
         self.targets = targets
         self.pids = pids
 
-    def command(self, arguments, pod=None):
+    def command(self, arguments, pod=None, priority=PRIORITY):
         """In the client's pod, as one of its programs."""
-        return [self.lab.heddle, "lab", "exec", "--name", self.lab.name, f"bench/{pod or self.client}", "--", "taskset",
-                "-c", str(self.lab.load_cpu), *arguments]
+        return [self.lab.heddle, "lab", "exec", "--name", self.lab.name, f"bench/{pod or self.client}", "--",
+                *AS_SESSION, str(priority), "taskset", "-c", str(self.lab.load_cpu), *arguments]
 
     def proxies(self):
         return {side: pids for side, pids in self.pids.items() if side != "agent"}
@@ -182,9 +195,9 @@ class Mesh(Topology):
     def start_sidecar(self, pod, command, folder):
         """In the pod's network, outside its cgroup: no hook of the mesh runs for it."""
         with open(os.path.join(folder, "output.log"), "ab") as log:
-            started = subprocess.Popen(["taskset", "-c", str(self.proxy_cpu), "nsenter",
-                                        f"--net={self.pods[pod]['netns']}", *command], cwd=folder, stdout=log, stderr=log,
-                                       stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
+            started = subprocess.Popen(["nsenter", f"--net={self.pods[pod]['netns']}", *command], cwd=folder, stdout=log,
+                                       stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                                       preexec_fn=lambda: become_sidecar(self.proxy_cpu))
         self.sidecars.append(started)
         return started
 

@@ -142,6 +142,22 @@ def ratio_table(summary):
          "iptables / eBPF", "heddle / forwarder"], rows)
 
 
+def price_table(summary):
+    """Everybody's CPU, to see at once."""
+    priced = [entry for entry in summary if "cpu_us" in entry]
+    names = list(dict.fromkeys(entry["pair"] for entry in priced))
+    if len(names) < 2:
+        return []
+    rows = []
+    for workload in WORKLOADS:
+        of = {entry["pair"]: entry for entry in priced if entry["workload"] == workload}
+        if of:
+            scale = 1000 if WORKLOADS[workload].unit == "GiB" else 1
+            rows.append([workload, *[number(of.get(name, {}), "cpu_us", 1, scale) for name in names]])
+    return ["", "CPU of both proxies, us per request or connection (bulk: ms per GiB), medians:", ""] + table(
+        ["", *names], rows)
+
+
 def calm_latency(summary):
     """How long a request takes at a rate that nobody has trouble with."""
     calm = next((entry for entry in summary if (entry["workload"], entry["pair"]) == (CALM, "heddle")), {})
@@ -187,7 +203,7 @@ def idle_tables(summary):
 
 
 def markdown(summary):
-    lines = ratio_table(summary) + calm_latency(summary)
+    lines = ratio_table(summary) + calm_latency(summary) + price_table(summary)
     for workload in WORKLOADS:
         entries = [entry for entry in summary if entry["workload"] == workload]
         if entries:

@@ -20,7 +20,7 @@ import peers
 import picture
 import results
 import stacks
-from lab import fail
+from lab import PRIORITY, fail
 from measure import Reading
 from pairs import WAYS, Mesh
 from workloads import WARM_UPS, WORKLOADS
@@ -120,11 +120,11 @@ class Run:
 
     def flood(self, workload, pair, seconds):
         """Started, in a neighbour's pod, for somewhat longer than what is measured. Its program gives way on its
-        processor: what is looked at is the proxies'."""
+        processor to the one that is measured: what is looked at is the proxies'."""
         if not workload.flood:
             return None
         load = workload.flood.command(pair.targets[workload.protocol], seconds + 1, self.tools)
-        flood = subprocess.Popen(pair.command(["nice", "-n", "19", *load], pair.neighbour), stdout=subprocess.PIPE,
+        flood = subprocess.Popen(pair.command(load, pair.neighbour, PRIORITY + 5), stdout=subprocess.PIPE,
                                  stderr=subprocess.DEVNULL)
         time.sleep(.3)
         return flood
