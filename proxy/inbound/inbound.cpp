@@ -80,7 +80,8 @@ class InboundPipeline final : public Pipeline {
     auto stream = hand_over_client();
     // As Linkerd has it: the header is spoken at the mesh's own port, where nothing else is.
     const char* spoken = on_mesh_port() ? tls::alpn_transport : tls::alpn_heddle;
-    handshake_ = worker_.tls->accept(std::move(stream), pod, {spoken}, worker_.settings.handshake_timeout,
+    handshake_ = worker_.tls->accept(std::move(stream), pod, connection_.client.ip, {spoken},
+                                     worker_.settings.handshake_timeout,
                                      [this](Result<tls::Established> result) { secured(std::move(result)); });
   }
 

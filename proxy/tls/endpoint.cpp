@@ -21,7 +21,7 @@ ContextRef valid_context(const WorkerTls& worker, const std::string& identity) {
 }
 
 // A handshake from its start to the one call of `done`.
-class Pending final : public Handshake, private StreamEvents {
+class Pending final : public Handshake, public Accepting::Member, private StreamEvents {
  public:
   Pending(std::shared_ptr<WorkerTls> worker, std::chrono::milliseconds timeout, Done done)
       : worker_(std::move(worker)), done_(std::move(done)), timer_(worker_->loop, [this] {
@@ -30,14 +30,19 @@ class Pending final : public Handshake, private StreamEvents {
     timer_.arm(timeout);
   }
   ~Pending() override {
-    release();
+    leave();
     if (stream_) stream_->reset();
   }
 
-  void count_for(std::uint32_t pod) {
-    pod_ = pod;
-    counted_ = true;
-    ++worker_->accepting[pod];
+  void give_way() override {
+    if (!done_) return;
+    look_timer_.reset();
+    if (stream_) {
+      stream_->set_events(nullptr);
+      refused_ = std::move(stream_);
+    }
+    fail_later(make_error(Errc::exhausted, "too many TLS handshakes at once from one address"),
+               std::move(refused_));
   }
 
   // Begins when the identity has a certificate; until then nothing is read or sent.
@@ -113,18 +118,11 @@ class Pending final : public Handshake, private StreamEvents {
   void finish(Result<Established> result) {
     if (!done_) return;
     timer_.cancel();
-    release();
+    leave();
     look_timer_.reset();
     if (stream_) stream_->set_events(nullptr);
     const Done done = std::move(done_);
     done(std::move(result));  // may destroy this
-  }
-
-  void release() {
-    if (!counted_) return;
-    counted_ = false;
-    const auto it = worker_->accepting.find(pod_);
-    if (it != worker_->accepting.end() && --it->second == 0) worker_->accepting.erase(it);
   }
 
   std::shared_ptr<WorkerTls> worker_;
@@ -136,8 +134,6 @@ class Pending final : public Handshake, private StreamEvents {
   Loop::Clock::time_point give_up_{};
   Error error_;
   Done done_;
-  std::uint32_t pod_ = 0;
-  bool counted_ = false;
   std::shared_ptr<Pending*> self_ = std::make_shared<Pending*>(this);
   Timer timer_;
 };
@@ -163,17 +159,16 @@ class WorkerEndpoint final : public Endpoint {
     return pending;
   }
 
-  std::unique_ptr<Handshake> accept(std::unique_ptr<Stream> stream, PodRef as, std::vector<std::string> alpn,
-                                    std::chrono::milliseconds timeout, Done done) override {
+  std::unique_ptr<Handshake> accept(std::unique_ptr<Stream> stream, PodRef as, const IpAddress& from,
+                                    std::vector<std::string> alpn, std::chrono::milliseconds timeout,
+                                    Done done) override {
     auto pending = std::make_unique<Pending>(worker_, timeout, std::move(done));
-    const auto it = worker_->accepting.find(as->id);
-    if (it != worker_->accepting.end() && it->second >= worker_->max_handshakes) {
+    if (!worker_->accepting.admit(*pending, as->id, from, worker_->loop.now())) {
       pending->fail_later(make_error(Errc::exhausted, "too many TLS handshakes at once towards pod " +
                                                           as->ns + "/" + as->name),
                           std::move(stream));
       return pending;
     }
-    pending->count_for(as->id);
     start(*pending, std::move(stream), *as, {Role::server, {}, {}, std::move(alpn)});
     return pending;
   }

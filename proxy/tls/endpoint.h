@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "proxy/io/loop.h"
+#include "proxy/tls/accepting.h"
 #include "proxy/tls/context.h"
 #include "proxy/tls/linger.h"
 #include "proxy/tls/tls.h"
@@ -18,14 +19,11 @@ using Contexts = std::unordered_map<std::string, ContextRef>;
 // What an Endpoint's handshakes and streams share; on the worker's thread.
 struct WorkerTls {
   WorkerTls(Loop& its_loop, std::size_t max_handshakes_per_pod)
-      : loop(its_loop),
-        max_handshakes(max_handshakes_per_pod),
-        lingering(std::make_shared<Lingering>(its_loop)) {}
+      : loop(its_loop), lingering(std::make_shared<Lingering>(its_loop)), accepting(max_handshakes_per_pod) {}
   Loop& loop;
-  const std::size_t max_handshakes;
   Contexts contexts;
   std::shared_ptr<Lingering> lingering;
-  std::unordered_map<std::uint32_t, std::size_t> accepting;  // handshakes in progress by pod id
+  Accepting accepting;
 };
 
 // `on_destroy` runs when the endpoint goes.

@@ -46,8 +46,11 @@ class Endpoint {
                                                            std::vector<std::string> alpn,
                                                            std::chrono::milliseconds timeout, Done done) = 0;
   // As server of pod `as`. A client certificate is asked for and verified if given; none is allowed (Session
-  // then has no peer_identity). Of `alpn` the first that the client offers is selected, else none.
+  // then has no peer_identity). Of `alpn` the first that the client offers is selected, else none. `from`:
+  // whose connection it is; of too many handshakes at once those of who has most of them fail
+  // (Errc::exhausted).
   [[nodiscard]] virtual std::unique_ptr<Handshake> accept(std::unique_ptr<Stream> stream, PodRef as,
+                                                          const IpAddress& from,
                                                           std::vector<std::string> alpn,
                                                           std::chrono::milliseconds timeout, Done done) = 0;
   // Has `pod` a certificate that is valid now?

@@ -25,8 +25,9 @@ class BrokenTls final : public tls::Endpoint {
     });
     return std::make_unique<tls::Handshake>();
   }
-  std::unique_ptr<tls::Handshake> accept(std::unique_ptr<Stream>, PodRef, std::vector<std::string>,
-                                         std::chrono::milliseconds, tls::Done) override {
+  std::unique_ptr<tls::Handshake> accept(std::unique_ptr<Stream>, PodRef, const IpAddress&,
+                                         std::vector<std::string>, std::chrono::milliseconds,
+                                         tls::Done) override {
     return nullptr;
   }
   bool certified(const Pod&) const override { return true; }

@@ -251,8 +251,8 @@ TEST_F(Certificates, AreRotatedWhileConnectionsComeAndGo) {
     std::optional<Result<Established>> at_client, at_server;
     auto one = client.endpoint->connect(make_tcp_stream(loop.loop, std::move(a)), client.pod, web, web, {},
                                         5s, [&](Result<Established> r) { at_client = std::move(r); });
-    auto two = endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), pod, both_protocols, 5s,
-                                [&](Result<Established> r) { at_server = std::move(r); });
+    auto two = endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), pod, IpAddress{}, both_protocols,
+                                5s, [&](Result<Established> r) { at_server = std::move(r); });
     ASSERT_TRUE(loop.until([&] { return at_client && at_server; }));
     good += at_client->has_value() && at_server->has_value() ? 1 : 0;
     if (i == 10) answer(*agent.wait(2));

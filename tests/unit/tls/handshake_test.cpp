@@ -35,9 +35,9 @@ TEST_F(TlsHandshake, TakesNoProtocolThatIsNotServedHere) {
   client->handshake = client->endpoint->connect(
       make_tcp_stream(loop.loop, std::move(a)), client->pod, web, web, both_protocols, 5s,
       [this](Result<Established> r) { client->result = std::move(r); });
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, {alpn_transport}, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, {alpn_transport}, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   ASSERT_TRUE(loop.until([&] { return client->result && server->result; }));
   EXPECT_EQ((*client->result)->session.alpn, alpn_transport);
   EXPECT_EQ((*server->result)->session.alpn, alpn_transport);
@@ -78,9 +78,9 @@ TEST_F(TlsHandshake, MatchesAUriName) {
   client->handshake =
       client->endpoint->connect(make_tcp_stream(loop.loop, std::move(a)), client->pod, uri, "workload", {},
                                 5s, [&](Result<Established> r) { client->result = std::move(r); });
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   ASSERT_TRUE(loop.until([&] { return client->result && server->result; }));
   ASSERT_TRUE(*client->result) << client->result->error().message();
   EXPECT_EQ((*client->result)->session.peer_identity, uri);
@@ -149,18 +149,18 @@ TEST_F(TlsHandshake, RefusesAnExpiredPeer) {
 
 TEST_F(TlsHandshake, GivesUpAfterItsTimeout) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 30ms,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 30ms,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
   EXPECT_EQ(server->result->error().code, make_error_code(Errc::timeout));
 }
 
 TEST_F(TlsHandshake, TellsAPeerThatHungUp) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   a.reset();
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
   EXPECT_FALSE(*server->result);
@@ -168,9 +168,9 @@ TEST_F(TlsHandshake, TellsAPeerThatHungUp) {
 
 TEST_F(TlsHandshake, RefusesWhatIsNoTls) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   const std::string http = "GET / HTTP/1.1\r\nHost: web\r\n\r\n";
   ASSERT_EQ(::send(a.get(), http.data(), http.size(), 0), static_cast<ssize_t>(http.size()));
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
@@ -180,9 +180,9 @@ TEST_F(TlsHandshake, RefusesWhatIsNoTls) {
 
 TEST_F(TlsHandshake, IsCancelledByItsDestruction) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 20ms,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 20ms,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   server->handshake.reset();
   bool later = false;
   Timer timer(loop.loop, [&] { later = true; });
@@ -200,13 +200,75 @@ TEST_F(TlsHandshake, LimitsHandshakesInProgressPerPod) {
     auto [a, b] = sockets();
     clients.push_back(std::move(a));
     handshakes.push_back(server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
-                                                  both_protocols, 5s,
+                                                  IpAddress{}, both_protocols, 5s,
                                                   [&](Result<Established> r) { last = std::move(r); }));
   }
   ASSERT_TRUE(loop.until([&] { return last.has_value(); }));
   EXPECT_EQ(last->error().code, make_error_code(Errc::exhausted));
   handshakes.clear();
   EXPECT_TRUE(server->worker->accepting.empty());
+}
+
+TEST_F(TlsHandshake, SucceedsBesideAnAddressThatStallsAllItMay) {
+  std::vector<Fd> stalled;
+  std::vector<std::unique_ptr<Handshake>> handshakes;
+  int shed = 0;
+  for (int i = 0; i < 300; ++i) {
+    auto [a, b] = sockets();
+    stalled.push_back(std::move(a));
+    handshakes.push_back(server->endpoint->accept(
+        make_tcp_stream(loop.loop, std::move(b)), server->pod, IpAddress::v4(0x0a000001), both_protocols, 5s,
+        [&](Result<Established> r) { shed += r.has_value() ? 0 : 1; }));
+  }
+  ASSERT_TRUE(loop.until([&] { return shed == 44; }));
+  shake();  // from another address
+  ASSERT_TRUE(client->result && server->result);
+  EXPECT_TRUE(*client->result) << client->result->error().message();
+  EXPECT_TRUE(*server->result) << server->result->error().message();
+  EXPECT_EQ(shed, 45) << "one of theirs made room";
+}
+
+struct AcceptingMember final : Accepting::Member {
+  void give_way() override { gave_way = true; }
+  bool gave_way = false;
+};
+
+class AcceptingOfTwo : public testing::Test {
+ protected:
+  bool admit(AcceptingMember& member, std::uint32_t from, std::chrono::milliseconds at = 0ms) {
+    return accepting.admit(member, 1, IpAddress::v4(from), Accepting::Clock::time_point(at));
+  }
+  Accepting accepting{2};
+  AcceptingMember first, second, third;
+};
+
+TEST_F(AcceptingOfTwo, RefusesTheThirdOfOneAddress) {
+  EXPECT_TRUE(admit(first, 1));
+  EXPECT_TRUE(admit(second, 1));
+  EXPECT_FALSE(admit(third, 1, 999ms)) << "what is nearly done is not thrown away for what begins";
+  EXPECT_FALSE(first.gave_way || second.gave_way);
+}
+
+TEST_F(AcceptingOfTwo, PrefersTheThirdToOneThatStalls) {
+  EXPECT_TRUE(admit(first, 1));
+  EXPECT_TRUE(admit(second, 1, 500ms));
+  EXPECT_TRUE(admit(third, 1, 1000ms));
+  EXPECT_TRUE(first.gave_way);
+  EXPECT_FALSE(second.gave_way);
+}
+
+TEST_F(AcceptingOfTwo, TakesRoomFromWhoHasMost) {
+  EXPECT_TRUE(admit(first, 1));
+  EXPECT_TRUE(admit(second, 1));
+  EXPECT_TRUE(admit(third, 2));
+  EXPECT_TRUE(second.gave_way);
+  EXPECT_FALSE(first.gave_way);
+}
+
+TEST_F(AcceptingOfTwo, CountsEachPodForItself) {
+  EXPECT_TRUE(admit(first, 1));
+  EXPECT_TRUE(admit(second, 1));
+  EXPECT_TRUE(accepting.admit(third, 2, IpAddress::v4(1), {}));
 }
 
 // A client that is not ours: OpenSSL over a blocking socket, on its own thread.
@@ -238,9 +300,9 @@ struct ForeignClient {
 
 TEST_F(TlsHandshake, AllowsAClientWithoutACertificate) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a));
   foreign.connect();
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
@@ -251,9 +313,9 @@ TEST_F(TlsHandshake, AllowsAClientWithoutACertificate) {
 
 TEST_F(TlsHandshake, RefusesOldVersionsOfTls) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a), "1.2");
   foreign.connect();
   ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
@@ -262,9 +324,9 @@ TEST_F(TlsHandshake, RefusesOldVersionsOfTls) {
 
 TEST_F(TlsHandshake, IssuesNoSessionTickets) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a));
   static std::atomic<int> tickets;
   tickets = 0;
@@ -284,9 +346,9 @@ TEST_F(TlsHandshake, IssuesNoSessionTickets) {
 
 TEST_F(TlsHandshake, FollowsAKeyUpdate) {
   auto [a, b] = sockets();
-  server->handshake =
-      server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod, both_protocols, 5s,
-                               [&](Result<Established> r) { server->result = std::move(r); });
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
   ForeignClient foreign(std::move(a));
   std::atomic<bool> echoed{false};
   foreign.connect([&](SSL* ssl) {

@@ -108,9 +108,9 @@ class TlsPair : public testing::Test {
     client->handshake = client->endpoint->connect(
         std::move(a), client->pod, expected, expected, std::move(alpn), std::chrono::seconds(5),
         [this](Result<Established> r) { client->result = std::move(r); });
-    server->handshake =
-        server->endpoint->accept(std::move(b), server->pod, both_protocols, std::chrono::seconds(5),
-                                 [this](Result<Established> r) { server->result = std::move(r); });
+    server->handshake = server->endpoint->accept(
+        std::move(b), server->pod, IpAddress{}, both_protocols, std::chrono::seconds(5),
+        [this](Result<Established> r) { server->result = std::move(r); });
   }
 
   void shake(std::string expected = web, std::vector<std::string> alpn = {alpn_heddle, alpn_transport}) {

@@ -38,7 +38,7 @@ TEST_F(TlsStreams, TellOfBytesThatCameWithTheHandshake) {
                                                   client->result = std::move(r);
                                                 });
   server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
-                                               both_protocols, 5s, [&](Result<Established> r) {
+                                               IpAddress{}, both_protocols, 5s, [&](Result<Established> r) {
                                                  ASSERT_TRUE(r);
                                                  r->stream->set_events(&waiting);
                                                  server->result = std::move(r);
