@@ -21,6 +21,12 @@ constexpr std::size_t max_plaintext = 16 * 1024;  // of one record (RFC 8446 5.1
 constexpr std::size_t max_write = 160 * 1024;
 constexpr std::size_t max_unsent = 512 * 1024;  // answers to KeyUpdates of a peer that reads nothing
 constexpr std::size_t max_kept_scratch = 256 * 1024;
+// OpenSSL goes on for as long as records come that carry nothing, and each KeyUpdate makes keys: a peer that
+// sends them fast enough would have the worker for itself. A call takes so many bytes, and one that finds no
+// content twice as many;
+constexpr std::uint32_t most_taken = 256 * 1024;
+// messages after the handshake come rarely (RFC 8446 5.5: once in 2^24 records).
+constexpr std::uint32_t most_messages = 32;
 
 // Where records of the running call gather. A connection keeps only what its inner stream did not take.
 thread_local std::vector<std::byte> scratch;
@@ -35,6 +41,11 @@ struct StreamBio {
     BIO_clear_retry_flags(bio);
     *got = 0;
     auto& s = stream(bio);
+    if (s.messages_ > most_messages || s.taken_ > 2 * most_taken) {
+      s.failure_ = "the peer sends records without content for ever";
+      s.inner_error_ = EPROTO;
+      return 0;
+    }
     if (s.inner_drained_) {
       BIO_set_retry_read(bio);
       return 0;
@@ -43,6 +54,7 @@ struct StreamBio {
     switch (result.status) {
       case IoStatus::ok:
         *got = result.size;
+        s.taken_ += static_cast<std::uint32_t>(result.size);
         return 1;
       case IoStatus::would_block:
         s.inner_drained_ = true;
@@ -66,6 +78,11 @@ struct StreamBio {
     to.insert(to.end(), bytes, bytes + size);
     *wrote = size;
     return 1;
+  }
+
+  // SSL_set_msg_callback(3), after the handshake.
+  static void on_message(int written, int, int type, const void*, std::size_t, SSL*, void* stream) {
+    if (written == 0 && type == SSL3_RT_HANDSHAKE) ++static_cast<TlsStream*>(stream)->messages_;
   }
 
   static long control(BIO* bio, int command, long, void*) {
@@ -190,6 +207,7 @@ TlsStream::~TlsStream() {
 IoStatus TlsStream::handshake() {
   if (error_ != 0) return IoStatus::error;
   ERR_clear_error();
+  taken_ = 0;
   const OSSL_HANDSHAKE_STATE before = SSL_get_state(ssl_);  // a failure is a state of its own
   const int done = SSL_do_handshake(ssl_);
   const int why = done == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_, done);
@@ -205,6 +223,8 @@ IoStatus TlsStream::handshake() {
   if (error_ != 0) return IoStatus::error;
   if (why == SSL_ERROR_WANT_READ) return IoStatus::would_block;
   parameters_.reset();
+  SSL_set_msg_callback(ssl_, &StreamBio::on_message);
+  SSL_set_msg_callback_arg(ssl_, this);
   return IoStatus::ok;
 }
 
@@ -281,7 +301,8 @@ IoResult TlsStream::read(std::span<std::byte> into) {
   ERR_clear_error();
   std::size_t size = 0;
   int why = SSL_ERROR_NONE;
-  while (size < into.size()) {
+  taken_ = 0;
+  while (size < into.size() && taken_ <= most_taken) {
     std::size_t got = 0;
     const int ok = SSL_read_ex(ssl_, into.data() + size, into.size() - size, &got);
     if (ok != 1) {
@@ -290,6 +311,7 @@ IoResult TlsStream::read(std::span<std::byte> into) {
     }
     size += got;
   }
+  if (size > 0 && messages_ > 0) --messages_;
   int error = 0;
   if (why == SSL_ERROR_ZERO_RETURN) {
     read_ended_ = true;

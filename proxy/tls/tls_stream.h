@@ -92,6 +92,9 @@ class TlsStream final : public Stream, private StreamEvents {
   long verify_result_ = 0;
   int error_ = 0;  // errno of a broken connection, for reads and writes alike
   int inner_error_ = 0;
+  std::uint32_t taken_ = 0;  // from the inner stream by the running call
+  std::uint32_t messages_ =
+      0;  // of the peer since the handshake (KeyUpdate, tickets), less one per read with content
   bool unanswered_ = false;     // a client's handshake that ended before anything of TLS came back
   bool inner_drained_ = false;  // the inner stream said would_block: no need to ask before it rings
   bool inner_ended_ = false;    // FIN seen

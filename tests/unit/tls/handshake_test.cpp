@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <openssl/ssl.h>
+#include <signal.h>
 
 #include "tests/unit/tls/pair.h"
 
@@ -344,6 +345,30 @@ TEST_F(TlsHandshake, IssuesNoSessionTickets) {
   EXPECT_EQ(tickets, 0);
 }
 
+// A client that changes keys for ever gets neither the loop for itself nor keeps its connection.
+TEST_F(TlsHandshake, EndsWithAFloodOfKeyUpdates) {
+  ::signal(SIGPIPE, SIG_IGN);  // OpenSSL's socket writes into a connection that was reset
+  auto [a, b] = sockets();
+  server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
+                                               IpAddress{}, both_protocols, 5s,
+                                               [&](Result<Established> r) { server->result = std::move(r); });
+  ForeignClient foreign(std::move(a));
+  std::atomic<int> sent{0};
+  foreign.connect([&](SSL* ssl) {
+    while (sent < 1'000'000 && SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 &&
+           SSL_do_handshake(ssl) == 1)
+      ++sent;
+  });
+  ASSERT_TRUE(loop.until([&] { return server->result.has_value(); }));
+  ASSERT_TRUE(*server->result);
+  auto stream = std::move((*server->result)->stream);
+  Sink sink(*stream);
+  EXPECT_TRUE(loop.until([&] { return sink.error != 0; }));
+  EXPECT_EQ(sink.error, EPROTO);
+  stream.reset();
+  EXPECT_LT(sent, 100'000) << "what had been sent meanwhile";
+}
+
 TEST_F(TlsHandshake, FollowsAKeyUpdate) {
   auto [a, b] = sockets();
   server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
@@ -353,7 +378,7 @@ TEST_F(TlsHandshake, FollowsAKeyUpdate) {
   std::atomic<bool> echoed{false};
   foreign.connect([&](SSL* ssl) {
     char bytes[8] = {};
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 100; ++i) {
       SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED);
       SSL_write(ssl, "ping", 4);
       if (SSL_read(ssl, bytes, 4) != 4) return;
