@@ -38,12 +38,14 @@ constexpr std::size_t window = 64 * 1024;
 
 // Why an exchange ended before its time.
 enum class Abort : std::uint8_t {
-  cancelled,    // the requester went away or lost interest
+  cancelled,    // the requester went away or lost interest, or the upstream reset the stream with CANCEL
   unprocessed,  // the upstream promises not to have acted on it: refused stream, GOAWAY
   stale,        // a reused connection was closed before it answered a byte
   connection,   // the connection broke
   timeout,
-  protocol,  // the peer broke the protocol
+  protocol,    // the peer broke the protocol
+  reset,       // the upstream reset the stream: its answer to this request
+  overloaded,  // the same, with ENHANCE_YOUR_CALM
   internal,
 };
 const char* to_string(Abort reason);

@@ -15,6 +15,13 @@ std::span<const std::byte> as_bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
+// An upstream's RST_STREAM is its answer: who speaks HTTP/2 gets it as it is, for gRPC reads a status out of
+// it.
+bool is_reset(Abort reason) {
+  return reason == Abort::reset || reason == Abort::overloaded || reason == Abort::cancelled ||
+         reason == Abort::unprocessed;
+}
+
 }  // namespace
 
 Peer* Forward::begin(RequestHead& head, bool end, ResponsePeer& requester) {
@@ -190,12 +197,13 @@ void Forward::Answers::abort(Abort reason) {
   ++forward.upstreams_;
   if (forward.may_replay(reason) && forward.retryable(forward.attempt_))
     return forward.route(++forward.attempt_);
-  if (!forward.responded_) {
+  const bool tells = is_reset(reason) && forward.head_.version == Version::http2;
+  if (!forward.responded_ && !tells) {
     return forward.refuse(reason == Abort::timeout ? 504 : 502, to_string(reason));
   }
   ResponsePeer* requester = std::exchange(forward.requester_, nullptr);
   requester->abort(reason);
-  forward.finish(forward.status_, to_string(reason));
+  forward.finish(forward.responded_ ? forward.status_ : 502, to_string(reason));
 }
 
 void Forward::Answers::consumed(std::size_t bytes) {

@@ -33,6 +33,10 @@ const char* to_string(Abort reason) {
       return "timeout";
     case Abort::protocol:
       return "protocol error";
+    case Abort::reset:
+      return "stream reset by the upstream";
+    case Abort::overloaded:
+      return "the upstream asks for calm";
     case Abort::internal:
       return "internal error";
   }

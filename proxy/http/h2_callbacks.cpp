@@ -151,6 +151,9 @@ int H2Session::Callbacks::frame_recv(nghttp2_session* session, const nghttp2_fra
       self(user).greeted_ = true;
       self(user).tell_capacity();
       break;
+    case NGHTTP2_RST_STREAM:
+      if (H2Stream* found = stream(session, frame->hd.stream_id)) found->reset_by_peer_ = true;
+      break;
     case NGHTTP2_GOAWAY:
       self(user).on_goaway();
       break;

@@ -7,6 +7,15 @@
 #include <utility>
 
 namespace heddle::proxy::http {
+namespace {
+
+// What gRPC tells apart; everything else is an error of the server.
+Abort reason_of_reset(std::uint32_t error_code) {
+  if (error_code == NGHTTP2_CANCEL) return Abort::cancelled;
+  return error_code == NGHTTP2_ENHANCE_YOUR_CALM ? Abort::overloaded : Abort::reset;
+}
+
+}  // namespace
 
 // One request of ours, as answerer of an exchange.
 class ClientStream final : public H2Stream, private Peer {
@@ -189,6 +198,7 @@ void ClientStream::on_close(std::uint32_t error_code) {
   ResponsePeer* requester = std::exchange(requester_, nullptr);
   if (requester == nullptr) return;
   Abort reason = Abort::connection;
+  if (reset_by_peer()) reason = reason_of_reset(error_code);
   if (error_code == NGHTTP2_REFUSED_STREAM) reason = Abort::unprocessed;
   // The whole connection broke: a request without side effects may be repeated (RFC 9110 9.2.2).
   if (error_code == NGHTTP2_CONNECT_ERROR && client_.closed() && !responded_) reason = Abort::stale;

@@ -12,6 +12,19 @@ namespace {
 
 class H2Server;
 
+std::uint32_t reset_code(Abort reason) {
+  switch (reason) {
+    case Abort::unprocessed:
+      return NGHTTP2_REFUSED_STREAM;
+    case Abort::cancelled:
+      return NGHTTP2_CANCEL;
+    case Abort::overloaded:
+      return NGHTTP2_ENHANCE_YOUR_CALM;
+    default:
+      return NGHTTP2_INTERNAL_ERROR;
+  }
+}
+
 // One request of the peer, as requester of an exchange.
 class ServerStream final : public H2Stream, private ResponsePeer {
  public:
@@ -215,9 +228,7 @@ void ServerStream::trailers(Fields&& trailers) {
 
 void ServerStream::abort(Abort reason) {
   over();
-  reset(reason == Abort::unprocessed ? NGHTTP2_REFUSED_STREAM
-        : reason == Abort::cancelled ? NGHTTP2_CANCEL
-                                     : NGHTTP2_INTERNAL_ERROR);
+  reset(reset_code(reason));
 }
 
 void ServerStream::consumed(std::size_t bytes) {

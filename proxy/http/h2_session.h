@@ -72,6 +72,9 @@ class H2Stream : public Buried {
   std::size_t unsent() const { return queue_.size() - queue_sent_; }
   // Nothing of ours is left to be sent, the end included.
   bool all_sent() const { return end_sent_; }
+  // Why it closed is the peer's own word: RST_STREAM, not an error of the connection or one that was found
+  // here.
+  bool reset_by_peer() const { return reset_by_peer_; }
 
   H2Session* session_ = nullptr;
   std::int32_t id_ = -1;
@@ -84,8 +87,9 @@ class H2Stream : public Buried {
   std::size_t head_held_ = 0;        // of a head that nghttp2 has not sent yet
   std::unique_ptr<Fields> trailers_;
   bool end_queued_ = false;
-  bool end_sent_ = false;   // END_STREAM went out
-  bool deferred_ = false;   // nghttp2 asked for content when there was none
+  bool end_sent_ = false;  // END_STREAM went out
+  bool deferred_ = false;  // nghttp2 asked for content when there was none
+  bool reset_by_peer_ = false;
   bool refused_ = false;    // its content is thrown away, RST_STREAM is on its way
   std::uint32_t slot_ = 0;  // in H2Session::streams_
 };

@@ -10,6 +10,7 @@ import time
 
 import differences
 import h1_exchanges
+import h2_exchanges
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[4] / "docs" / "http.md"
 
@@ -24,6 +25,8 @@ def main():
     mixtures = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     h1 = h1_exchanges.Exchanges(mixtures)
     print(f"raw1 http1 {h1.server.address[1]}")
+    h2 = h2_exchanges.Exchanges()
+    print(f"raw2 http2 {h2.server.address[1]}")
     print("ready", flush=True)
     ways = {}
     for line in sys.stdin:
@@ -35,14 +38,19 @@ def main():
     began = time.monotonic()
     h1.run_direct()
     print(f"{len(h1.cases)} HTTP/1 exchanges directly {time.monotonic() - began:.1f} s")
-    if h1.problems:
+    h2.run_direct()
+    print(f"{len(h2.cases)} HTTP/2 exchanges directly {time.monotonic() - began:.1f} s")
+    if h1.problems or h2.problems:
         ways = {}
     for (way, name), address in ways.items():
         if name == "raw1":
             h1.compare(way, address, identity, way == "far")
             piped = h1.pipelines(way, address)
             print(f"{way} {name} and {piped} pipelined {time.monotonic() - began:.1f} s")
-    problems = h1.problems + h1.server.trouble + compare_with_document(h1.shown)
+        if name == "raw2":
+            h2.compare(way, address, identity)
+            print(f"{way} {name} {time.monotonic() - began:.1f} s")
+    problems = h1.problems + h1.server.trouble + h2.problems + h2.server.trouble + compare_with_document(h1.shown)
     for each in problems[:200]:
         print(each)
     print(f"{len(problems)} problems")
