@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 
 OURS = re.compile(r"heddle")
@@ -24,6 +25,53 @@ def isolated(scratch, root, build, command):
     return [*ISOLATE, scratch, root, build, *command]
 
 
+class Running:
+    """The commands of this run, which several threads begin; once stopped, no further one begins."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._processes = set()
+        self._stopped = False
+
+    def begin(self, command, **how):
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError("the run has ended")
+            process = subprocess.Popen(command, start_new_session=True, **how)
+            self._processes.add(process)
+        if os.sched_getscheduler(0) == os.SCHED_IDLE:
+            lower_session(process.pid)
+        return process
+
+    def ended(self, process):
+        with self._lock:
+            self._processes.discard(process)
+
+    def stop(self):
+        with self._lock:
+            self._stopped = True
+            left = list(self._processes)
+        for process in left:
+            stop_group(process)
+
+
+RUNNING = Running()
+
+
+def only_when_idle():
+    """This thread, and what it begins, gets the processors' time that nothing else wants."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def lower_session(pid):
+    """Where the kernel shares processors out among sessions, a policy counts within one only."""
+    try:
+        with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
+            file.write("19")
+    except OSError:
+        pass  # a kernel without autogroups, or the command has ended
+
+
 def run(command, log, cwd=None, environment=None, timeout=None, echo=None):
     """Runs a command in a session of its own, its output into a file and, filtered by `echo`, onto the terminal.
 
@@ -31,9 +79,8 @@ def run(command, log, cwd=None, environment=None, timeout=None, echo=None):
     """
     started = time.monotonic()
     with open(log, "a", encoding="utf-8", errors="replace") as file:
-        process = subprocess.Popen(command, cwd=cwd, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-                                   start_new_session=True)
+        process = RUNNING.begin(command, cwd=cwd, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         try:
             for line in process.stdout:
                 file.write(line)
@@ -45,7 +92,19 @@ def run(command, log, cwd=None, environment=None, timeout=None, echo=None):
         except BaseException:
             stop_group(process)
             raise
+        finally:
+            RUNNING.ended(process)
     return 124 if timeout and time.monotonic() - started > timeout else status
+
+
+def filtered(command, text, cwd):
+    """The exit status of a command that is given a text, and what it says."""
+    process = RUNNING.begin(command, cwd=cwd, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said, _ = process.communicate(text)
+        return process.returncode, said
+    finally:
+        RUNNING.ended(process)
 
 
 def stop_group(process):

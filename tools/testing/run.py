@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tools/test does once the packages are there. See tools/test --help."""
 import argparse
+import functools
 import os
 import re
 import shutil
@@ -14,8 +15,9 @@ import steps
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 QUICK = {"debug": steps.debug}
-ALL = {"format": steps.formatting, **QUICK, "headers": steps.headers, "tidy": steps.tidy, "packages": steps.packages,
-       "cluster": steps.cluster, "asan": steps.asan, "tsan": steps.tsan, "fuzz": steps.fuzz}
+ALL = {"format": steps.formatting, **QUICK, "packages": steps.packages, "cluster": steps.cluster, "asan": steps.asan,
+       "tsan": steps.tsan, "fuzz": steps.fuzz, "tidy": steps.tidy, "headers": steps.headers}
+WITH_TESTS = ("debug", "cluster", "asan", "tsan", "fuzz")
 
 
 def parse_arguments():
@@ -50,10 +52,14 @@ def list_tests(settings, chosen):
 def run_steps(settings, chosen):
     outcomes = []
     before = machine.cgroup_folders()
+    if settings.everything:
+        settings.ahead.plan({name: functools.partial(job, settings) for name, job in steps.AHEAD.items() if name in chosen})
     try:
         for step in chosen.values():
             outcomes += step(settings)
     finally:  # on Ctrl-C and on our own mistakes too
+        machine.RUNNING.stop()
+        settings.ahead.stop()
         left = machine.cgroup_folders() - before
         machine.remove_cgroups(left)
         shutil.rmtree(settings.scratch, ignore_errors=True)
@@ -69,6 +75,8 @@ def main():
         chosen = {"cluster": steps.cluster}
     if arguments.steps:
         chosen = {name: ALL[name] for name in arguments.steps.split(",")}
+    if arguments.filter:  # steps without tests go by their own names
+        chosen = {name: step for name, step in chosen.items() if name in WITH_TESTS or re.search(arguments.filter, name)}
     logs = os.path.join(ROOT, "build", "test-logs")
     shutil.rmtree(logs, ignore_errors=True)
     os.makedirs(logs)

@@ -10,8 +10,10 @@ import shutil
 import subprocess
 import tempfile
 import time
+import typing
 
-from machine import isolated, output_of, run
+from ahead import Ahead
+from machine import filtered, isolated, output_of, run
 from results import FAILED, PASSED, Outcome, print_failures, read_ctest, read_skipped_cases
 
 # Programs with threads or hand-overs between them: what ThreadSanitizer can say something about.
@@ -24,6 +26,16 @@ SANITIZED = {"unit", "netns", "integration", "soak"}
 
 
 @dataclasses.dataclass
+class Tree:
+    """A preset and what is tested of it."""
+    preset: str
+    choose: typing.Callable  # (name, labels): is this test run
+    environment: dict = dataclasses.field(default_factory=dict)
+    prefix: tuple = ()
+    whole: bool = False  # is everything built, or only what the tests need
+
+
+@dataclasses.dataclass
 class Settings:
     root: str
     logs: str
@@ -31,6 +43,7 @@ class Settings:
     everything: bool
     filter: str = ""
     build_dir: str = ""
+    ahead: Ahead = dataclasses.field(default_factory=Ahead)
 
     def folder(self, preset):
         return self.build_dir if preset == "debug" and self.build_dir else os.path.join(self.root, "build", preset)
@@ -143,43 +156,91 @@ def run_ctest(settings, preset, tests, environment=None, prefix=(), step=""):
     return outcomes + read_skipped_cases(step, cases)
 
 
-def tree_step(settings, preset, choose, environment=None, prefix=(), whole=False):
-    """Configures, builds and tests one preset: the tests that `choose(name, labels)` picks."""
-    say(f"{preset}: configuring and building")
+def prepare(settings, tree):
+    """Configures and builds: the outcomes, and the tests that can then be run."""
+    preset = tree.preset
     outcomes = [timed(preset, "configure", lambda: configure(settings, preset))]
     if outcomes[-1].status == FAILED:
-        return outcomes
-    tests = {name: labels for name, labels in tests_of(settings, preset).items() if choose(name, labels)}
+        return outcomes, []
+    tests = [name for name, labels in tests_of(settings, preset).items() if tree.choose(name, labels)]
     targets = target_names(settings, preset, tests)
     scripts = [name for name in tests if name not in targets and not name.startswith("layers")]
-    if whole and (scripts or not settings.filter):
+    if tree.whole and (scripts or not settings.filter):
         targets = []  # a script runs any of the programs
     elif scripts:
         targets += ["heddle-proxy"] if preset == "tsan" else PROGRAMS
-    if tests and (targets or whole):
+    if tests and (targets or tree.whole):
         outcomes.append(timed(preset, "build", lambda: build(settings, preset, targets)))
-    say(f"{preset}: {len(tests)} tests")
-    return outcomes + run_ctest(settings, preset, tests, environment, prefix)
+    return outcomes, tests
+
+
+def tree_step(settings, tree):
+    """One preset: builds it, unless that was begun while other tests ran, and runs its tests."""
+    say(f"{tree.preset}: {'waiting for the build' if settings.ahead.has(tree.preset) else 'configuring and building'}")
+    outcomes, tests = settings.ahead.take(tree.preset, lambda: prepare(settings, tree))
+    if tree is DEBUG:
+        settings.ahead.start()
+    if outcomes[0].status == FAILED:
+        return outcomes
+    say(f"{tree.preset}: {len(tests)} tests")
+    return outcomes + run_ctest(settings, tree.preset, tests, tree.environment, tree.prefix)
+
+
+def is_sanitized(name, labels):
+    return bool(SANITIZED & set(labels)) and not name.startswith("layers")
+
+
+DEBUG = Tree("debug", lambda name, labels: not {"fuzz", "cluster"} & set(labels), whole=True)
+ASAN = Tree("asan", is_sanitized, {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1",
+                                   "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"})
+SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan-suppressions")
+TSAN = Tree("tsan", lambda name, labels: is_sanitized(name, labels) and bool(THREADED.search(name)) and name not in UNINSTRUMENTED,
+            {"TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={SUPPRESSIONS}"},
+            # gcc 12's run-time cannot place its shadow memory under this much address randomisation (setarch(8) -R).
+            ("setarch", "-R"))
+FUZZ = Tree("fuzz", lambda name, labels: "fuzz" in labels)
 
 
 def debug(settings):
-    return tree_step(settings, "debug", lambda name, labels: not {"fuzz", "cluster"} & set(labels), whole=True)
+    return tree_step(settings, DEBUG)
+
+
+def asan(settings):
+    return tree_step(settings, ASAN)
+
+
+def tsan(settings):
+    return tree_step(settings, TSAN)
+
+
+def fuzz(settings):
+    return tree_step(settings, FUZZ)
+
+
+def cluster_tests(settings):
+    return [name for name, labels in tests_of(settings, "debug").items() if "cluster" in labels]
 
 
 def cluster(settings):
     """heddle's programs in a real Kubernetes. That is built outside of the tests' namespaces, as its source package has
     to be fetched; where it cannot be had the step fails, it is never skipped."""
     outcomes = [timed("cluster", "configure", lambda: configure(settings, "debug"))]
-    tests = [name for name, labels in tests_of(settings, "debug").items() if "cluster" in labels]
+    tests = cluster_tests(settings)
     if outcomes[0].status == FAILED or (settings.filter and not tests):
         return outcomes
     say("cluster: building Kubernetes from Debian's source package (some minutes the first time)")
-    outcomes.append(timed("cluster", "kubernetes", lambda: build_kubernetes(settings)))
+    outcomes.append(settings.ahead.take("cluster", lambda: kubernetes(settings)))
     outcomes.append(timed("cluster", "build", lambda: build(settings, "debug", PROGRAMS)))
     if any(outcome.status == FAILED for outcome in outcomes):
         return outcomes
     say(f"cluster: {len(tests)} tests")
     return outcomes + run_ctest(settings, "debug", tests, step="cluster")
+
+
+def kubernetes(settings):
+    if settings.filter and not cluster_tests(settings):
+        return None  # and nobody will ask
+    return timed("cluster", "kubernetes", lambda: build_kubernetes(settings))
 
 
 def build_kubernetes(settings):
@@ -191,23 +252,11 @@ def build_kubernetes(settings):
     return status == 0, f"Kubernetes could not be built, see {log}"
 
 
-def asan(settings):
-    options = {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1",
-               "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"}
-    return tree_step(settings, "asan", lambda name, labels: bool(SANITIZED & set(labels)) and not name.startswith("layers"), options)
-
-
-def tsan(settings):
-    suppressions = os.path.join(settings.root, "tools/testing/tsan-suppressions")
-    options = {"TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={suppressions}"}
-    # gcc 12's run-time cannot place its shadow memory under this much address randomisation (setarch(8) -R).
-    return tree_step(settings, "tsan", lambda name, labels: bool(SANITIZED & set(labels)) and
-                     bool(THREADED.search(name)) and name not in UNINSTRUMENTED and not name.startswith("layers"),
-                     options, ("setarch", "-R"))
-
-
-def fuzz(settings):
-    return tree_step(settings, "fuzz", lambda name, labels: "fuzz" in labels)
+# What can be compiled while tests of an earlier step run, in the order in which it is wanted; all of it after the debug
+# tree, of which clang-tidy and the headers need the generated sources.
+AHEAD = {"cluster": kubernetes, "asan": lambda settings: prepare(settings, ASAN),
+         "tsan": lambda settings: prepare(settings, TSAN), "fuzz": lambda settings: prepare(settings, FUZZ),
+         "tidy": lambda settings: look_at_sources(settings), "headers": lambda settings: compile_headers(settings)}
 
 
 def formatting(settings):
@@ -222,8 +271,12 @@ def formatting(settings):
 
 def tidy(settings):
     """clang-tidy's quick checks over the programs' sources; the debug tree says how they are compiled."""
+    say("tidy: looking at every source file")
+    return settings.ahead.take("tidy", lambda: look_at_sources(settings))
+
+
+def look_at_sources(settings):
     def check():
-        say("tidy: looking at every source file")
         log = settings.log("tidy")
         status = run([os.path.join(settings.root, "tools/tidy"), "--all", "--jobs", str(settings.jobs), "--build-dir",
                       settings.folder("debug")], log, cwd=settings.root, echo=lambda line: "error:" in line)
@@ -234,6 +287,10 @@ def tidy(settings):
 def headers(settings):
     """Every header compiles by itself, with the flags of a neighbour that the debug tree compiles."""
     say("headers: compiling each by itself")
+    return settings.ahead.take("headers", lambda: compile_headers(settings))
+
+
+def compile_headers(settings):
     started = time.monotonic()
     with open(os.path.join(settings.folder("debug"), "compile_commands.json"), encoding="utf-8") as file:
         commands = [(os.path.relpath(c["file"], settings.root), c) for c in json.load(file)]
@@ -262,10 +319,9 @@ def compile_header(settings, header, commands):
         elif word.startswith(("-I", "-D", "-f", "-W", "-m", "-O", "-std=")) and word != "-Winvalid-pch":
             flags.append(word)
     source = f'#include "{header}"\n#include "{header}"\n'
-    done = subprocess.run(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags, "-I", settings.root, "-"],
-                          input=source, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
-                          cwd=nearest["directory"])
-    return None if done.returncode == 0 else f"{header}:\n" + "\n".join(done.stderr.splitlines()[:6])
+    status, said = filtered(["g++", "-std=c++20", "-fsyntax-only", "-x", "c++", *flags, "-I", settings.root, "-"], source,
+                            nearest["directory"])
+    return None if status == 0 else f"{header}:\n" + "\n".join(said.splitlines()[:6])
 
 
 EXPECTED_FILES = {
