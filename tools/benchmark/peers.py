@@ -161,7 +161,7 @@ def nghttpx(ports, folder):
     """HTTP/2 on the hop. Requests for /h2/ go to the HTTP/2 server: its two entries share one hop."""
     common = ["nghttpx", "--conf=/dev/null", "--workers=1", "--single-process", "--accesslog-file=/dev/null",
               "--log-level=ERROR", "--backlog=4096", "--tls-min-proto-version=TLSv1.3",
-              "--tls-max-proto-version=TLSv1.3", "--no-via", "--no-server-rewrite", "--frontend-read-timeout=10m",
+              "--tls-max-proto-version=TLSv1.3", "--no-ocsp", "--no-via", "--no-server-rewrite", "--frontend-read-timeout=10m",
               "--frontend-keep-alive-timeout=10m", "--frontend-http2-read-timeout=10m",
               "--backend-keep-alive-timeout=10m", "--worker-frontend-connections=0",
               "--backend-connections-per-frontend=1024"]

@@ -187,6 +187,13 @@ def attempt(store, workload, pair_name, measure):
         store.add({"pair": pair_name, "workload": workload, "failed": str(error)})
 
 
+def warm_up(run, pair, protocol):
+    try:
+        run.measure(WARM_UPS[protocol], pair, .2)
+    except ValueError as error:
+        fail(f"{pair.name} does not work: {error}")
+
+
 def measure_load(options, names, workloads, tools, store):
     began = time.monotonic()
     run = Run(options, names, tools)
@@ -195,7 +202,7 @@ def measure_load(options, names, workloads, tools, store):
         for protocol in {workload.protocol for workload in workloads}:
             for pair in run.pairs:
                 if protocol in pair.targets:
-                    run.measure(WARM_UPS[protocol], pair, .2)
+                    warm_up(run, pair, protocol)
         for turn in range(store.first_round, store.first_round + options.rounds):
             store.round = turn
             for workload in workloads:
