@@ -142,10 +142,11 @@ def ratio_table(summary):
          "iptables / eBPF", "heddle / forwarder"], rows)
 
 
-def price_table(summary):
+def price_table(summary, order):
     """Everybody's CPU, to see at once."""
     priced = [entry for entry in summary if "cpu_us" in entry]
-    names = list(dict.fromkeys(entry["pair"] for entry in priced))
+    present = {entry["pair"] for entry in priced}
+    names = [name for name in order if name in present]
     if len(names) < 2:
         return []
     rows = []
@@ -202,8 +203,8 @@ def idle_tables(summary):
     return lines
 
 
-def markdown(summary):
-    lines = ratio_table(summary) + calm_latency(summary) + price_table(summary)
+def markdown(summary, order):
+    lines = ratio_table(summary) + calm_latency(summary) + price_table(summary, order)
     for workload in WORKLOADS:
         entries = [entry for entry in summary if entry["workload"] == workload]
         if entries:

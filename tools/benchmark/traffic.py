@@ -284,7 +284,7 @@ def main():
     if options.picture:
         with open(options.picture, "w") as f:
             f.write(picture.draw(summary, {name: f"{name}: {each.title}" for name, each in WORKLOADS.items()}))
-    print(json.dumps({"results": summary}) if options.json else results.markdown(summary))
+    print(json.dumps({"results": summary}) if options.json else results.markdown(summary, PAIRS + AGAINST))
 
 
 if __name__ == "__main__":
