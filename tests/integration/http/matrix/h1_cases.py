@@ -50,6 +50,8 @@ def content(size):
 def methods_and_contents():
     sizes = [("none", 0)] + [(framing, size) for framing in ("sized", "chunked", "trailers") for size in SIZES]
     for method, (framing, size) in itertools.product(METHODS, sizes):
+        if method == "TRACE" and framing != "none":
+            continue  # refused, as the corpus of smuggled requests says
         yield Case(f"{method} with {framing} content of {size}", method, body=content(size), framing=framing,
                    trailers=[(b"x-sum", b"1"), (b"X-Sum", b"2")])
     for framing, chunk in itertools.product(("sized", "chunked"), ((1 << 20,), (16384,), (8191, 3))):
@@ -130,7 +132,7 @@ def field_shapes():
 
 
 def targets():
-    for target in ("/{id}?a=b&c=%20", "/{id}/%2e%2e/..//a;b=c,d", "/{id}?", "/{id}?a?b/c", "/{id}#fragment", "/{id}" + "/long" * 3000,
+    for target in ("/{id}?a=b&c=%20", "/{id}/%2e%2e/..//a;b=c,d", "/{id}?", "/{id}?a?b/c", "/{id}" + "/long" * 3000,
                    "/{id}/\"<>[]^`{|}\\", "/{id}/@:!$&'()*+", "//{id}//", "/{id}/%00%ff", "/{id}?url=http://a/b",
                    "http://web.test:8080/{id}", "http://web.test:8080/{id}?a=b", "HTTP://web.test:8080/{id}", "http://web.test:8080?{id}",
                    "https://web.test:8080/{id}"):
@@ -167,9 +169,10 @@ def random_mixtures(count):
     pool = list(field_shapes())
     for i in range(count):
         shape, other = rng.choice(pool), rng.choice(pool)
-        request = rng.choice(("none", "sized", "chunked", "trailers"))
+        method = rng.choice(METHODS + ("HEAD",))
+        request = "none" if method == "TRACE" else rng.choice(("none", "sized", "chunked", "trailers"))
         interim = [(103, [(b"link", b"<%d>" % n)]) for n in range(rng.choice((0, 0, 0, 1, 3)))]
-        yield Case(f"mixture {i}", rng.choice(METHODS + ("HEAD",)), rng.choice(("/{id}", "/{id}?q=%d" % i)),
+        yield Case(f"mixture {i}", method, rng.choice(("/{id}", "/{id}?q=%d" % i)),
                    fields=list(shape.fields), body=content(rng.choice(SIZES + (77,))) if request != "none" else b"",
                    framing=request, chunks=tuple(rng.choices((1 << 16, 9000, 333, 16384), k=3)),
                    trailers=[(b"x-t%d" % n, b"v" * n) for n in range(rng.choice((0, 1, 5)))], status=rng.choice(STATUSES),
