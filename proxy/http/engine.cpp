@@ -6,6 +6,7 @@
 namespace heddle::proxy::http {
 namespace {
 
+constexpr int most_unmeasured = 8;  // items of one share, as long as nobody else has any
 constexpr std::size_t kept_buffers = 64;
 constexpr std::size_t kept_buffer_size = 128 * 1024;
 
@@ -87,7 +88,8 @@ void Engine::bury(std::unique_ptr<Buried> dead) {
 }
 
 void Engine::turn() {
-  awake_ = true;  // until the end: what is buried meanwhile is gone by then, so it is no reason for another turn
+  awake_ =
+      true;  // until the end: what is buried meanwhile is gone by then, so it is no reason for another turn
   serve_items();
   auto dead = std::move(dead_);
   dead_.clear();
@@ -104,7 +106,8 @@ void Engine::turn() {
 void Engine::serve_items() {
   ++turn_;
   const bool shared = loop_.shared();
-  auto since = shared ? Loop::Clock::now() : Loop::Clock::time_point{};
+  int unmeasured = 0;
+  auto since = ready_.contended() ? Loop::Clock::now() : loop_.now();
   const auto end = since + Loop::turn;
   while (FairRing::Member* next = ready_.next()) {
     TurnQueue& queue = static_cast<TurnQueue&>(*next);
@@ -117,7 +120,8 @@ void Engine::serve_items() {
     queue.unlink(item);
     const Loop::OnBehalf behalf(loop_, queue.share.get());
     item.on_turn();
-    if (!shared) continue;
+    if (!shared || (++unmeasured < most_unmeasured && !ready_.contended())) continue;
+    unmeasured = 0;
     const auto now = Loop::Clock::now();
     ready_.charge(queue, now - std::exchange(since, now));
     if (now >= end) break;
