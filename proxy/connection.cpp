@@ -125,6 +125,16 @@ void ConnectionSet::policy_changed(const PodRef& now) {
   impl_->for_each([&now](Connection& connection) { connection.policy_changed(now); });
 }
 
+void ConnectionSet::abort_youngest(std::uint32_t pod_id, std::size_t count) {
+  // The list begins with the youngest.
+  if (count == 0) return;
+  impl_->for_each([&](Connection& connection) {
+    if (count == 0 || connection.pod->id != pod_id) return;
+    --count;
+    connection.abort();
+  });
+}
+
 void ConnectionSet::abort_all() {
   impl_->for_each([](Connection& connection) { connection.abort(); });
 }

@@ -55,6 +55,7 @@ class ConnectionSet {
   void end_idle(std::uint32_t pod_id);
   void abort_all(std::uint32_t pod_id);
   void abort_all();
+  void abort_youngest(std::uint32_t pod_id, std::size_t count);
   // To all connections, for joins belong to the client's pod.
   void policy_changed(const PodRef& now);
   std::size_t size() const;

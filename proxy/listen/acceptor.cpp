@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -22,6 +23,8 @@ constexpr int accept_batch = 64;
 // one is taken, and asking for another that usually is not there is spared.
 constexpr unsigned probe_every = 8;
 constexpr std::chrono::milliseconds accept_pause{100};
+// How often it is looked whether a pod that sheds may have connections again.
+constexpr std::chrono::milliseconds shedding_look{100};
 
 // Out of descriptors or memory: the connection stays queued and would wake us again at once.
 bool out_of_resources(int error) {
@@ -35,6 +38,14 @@ AcceptPause::AcceptPause(Loop& loop)
         active_ = false;
         if (resume) resume();
       }) {}
+
+bool AcceptPause::comes_near_limit(int socket) {
+  if (socket <= highest_) return false;
+  highest_ = socket;
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY) return false;
+  return static_cast<rlim_t>(socket) >= files.rlim_cur - files.rlim_cur / 10;
+}
 
 void AcceptPause::begin(int error) {
   if (active_) return;
@@ -70,7 +81,7 @@ int Acceptor::descriptor(bool outbound) const {
 }
 
 Result<> Acceptor::watch(Side& side) {
-  if (side.watched || (side.over_rate && side.over_rate->armed())) return {};
+  if (side.watched || (side.waiting && side.waiting->armed())) return {};
   auto added = worker_.loop.add(descriptor(side.outbound), EPOLLIN | EPOLLEXCLUSIVE, side, share_);
   side.watched = added.has_value();
   return added;
@@ -108,6 +119,7 @@ void Acceptor::accept_some(Side& side) {
       } else {
         ::close(socket);
       }
+      if (pause_.comes_near_limit(socket)) return wait(side, shedding_look);
       continue;
     }
     const int error = errno;
@@ -126,26 +138,30 @@ AcceptRate& Acceptor::rate(const Side& side) const {
 }
 
 bool Acceptor::may_accept(Side& side) {
-  const std::uint32_t limit = pod_->load->limits.accepts_per_second.load(std::memory_order_relaxed);
-  if (rate(side).take(worker_.loop.now().time_since_epoch(), limit)) return true;
-  wait_for_rate(side);
+  PodLoad& load = *pod_->load;
+  const std::uint32_t limit = load.limits.accepts_per_second.load(std::memory_order_relaxed);
+  const auto now = worker_.loop.now().time_since_epoch();
+  if (load.shedding.load(std::memory_order_relaxed) != 0) {
+    wait(side, shedding_look);
+    return false;
+  }
+  if (rate(side).take(now, limit)) return true;
+  load.count(Limit::accept_rate);
+  wait(side, rate(side).wait(now, limit));
   return false;
 }
 
 // What is not accepted fills the listener's queue, and then the kernel drops SYNs: the pod's connects take
 // longer, as with a server that is busy. A listener that is not watched costs nothing meanwhile.
-void Acceptor::wait_for_rate(Side& side) {
-  pod_->load->count(Limit::accept_rate);
+void Acceptor::wait(Side& side, std::chrono::nanoseconds time) {
   unwatch(side);
-  if (!side.over_rate) {
-    side.over_rate = std::make_unique<Timer>(worker_.loop, [this, &side] {
+  if (!side.waiting) {
+    side.waiting = std::make_unique<Timer>(worker_.loop, [this, &side] {
       if (pause_.active()) return;
       if (auto watched = watch(side); !watched) pause_.begin(watched.error().code.value());
     });
   }
-  const std::uint32_t limit = pod_->load->limits.accepts_per_second.load(std::memory_order_relaxed);
-  const auto wait = rate(side).wait(worker_.loop.now().time_since_epoch(), limit);
-  side.over_rate->arm(std::chrono::ceil<std::chrono::milliseconds>(wait));
+  side.waiting->arm(std::chrono::ceil<std::chrono::milliseconds>(time));
 }
 
 void Acceptor::accepted(int socket, const SocketAddress& client, bool outbound) {

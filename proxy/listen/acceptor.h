@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,6 +23,10 @@ class AcceptPause {
   // Stops accepting for a short while: `pause` now, `resume` then. Both are set by the owner of the
   // acceptors.
   void begin(int error);
+  // Whether accepting this one came near the process' limit of descriptors, whose numbers are given from the
+  // lowest on: the ceiling is looked at only now and then, and must be met by who uses most, not by
+  // everybody.
+  bool comes_near_limit(int socket);
   std::function<void()> pause;
   std::function<void()> resume;
 
@@ -30,6 +35,7 @@ class AcceptPause {
   Timer timer_;
   bool active_ = false;
   bool logged_ = false;
+  int highest_ = 0;  // descriptor so far
 };
 
 // One pod's listeners on one worker. The descriptors are shared with the other workers; EPOLLEXCLUSIVE wakes
@@ -53,8 +59,8 @@ class Acceptor {
     Acceptor* acceptor = nullptr;
     bool outbound = false;
     bool watched = false;
-    std::unique_ptr<Timer> over_rate;  // armed: waits until the pod may accept again
-    unsigned alone = 0;  // wake-ups in a row that were not looked at for more than one connection
+    std::unique_ptr<Timer> waiting;  // armed: the pod has to wait until more is accepted from it
+    unsigned alone = 0;              // wake-ups in a row that were not looked at for more than one connection
     void on_io(std::uint32_t) override { acceptor->accept_some(*this); }
   };
 
@@ -64,7 +70,7 @@ class Acceptor {
   void accept_some(Side& side);
   bool may_accept(Side& side);
   AcceptRate& rate(const Side& side) const;
-  void wait_for_rate(Side& side);
+  void wait(Side& side, std::chrono::nanoseconds time);
   void accepted(int socket, const SocketAddress& client, bool outbound);
   void refuse(int socket, bool outbound, const char* reason);
 

@@ -152,6 +152,14 @@ void WorkerLane::end_idle() {
   });
 }
 
+void WorkerLane::shed(std::uint32_t id, std::size_t resets) {
+  worker_.loop.post([this, id, resets] {
+    worker_.connections->drain_all(id);
+    worker_.connections->end_idle(id);
+    worker_.connections->abort_youngest(id, resets);
+  });
+}
+
 void WorkerLane::cut(std::function<void(std::size_t)> done) {
   worker_.loop.post([this, done = std::move(done)] {
     const std::size_t left = worker_.connections->size();

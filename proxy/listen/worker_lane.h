@@ -28,6 +28,9 @@ class WorkerLane final : public Lane {
   void drain(std::function<void()> empty) override;
   void end_idle() override;
   void cut(std::function<void(std::size_t)> done) override;
+  // The pod has to use less: its connections end when they wait for a request or as soon as they do, and so
+  // many of its youngest at once.
+  void shed(std::uint32_t id, std::size_t resets);
 
  private:
   // The same, on the worker's thread.

@@ -32,6 +32,8 @@ struct PodLoad {
   LiveLimits limits;
   // The pod was released: what its connections begin is their last.
   std::atomic<bool> leaving{false};
+  // Bits 1 << Limit: it uses most of what the process is short of. Nothing new is taken from it.
+  std::atomic<std::uint8_t> shedding{0};
   // Apart from what is only read, as every worker writes here.
   alignas(64) std::atomic<std::uint32_t> connections{0};
   std::atomic<std::uint32_t> requests{0};

@@ -14,12 +14,14 @@ enum class Limit : std::uint8_t {
   requests,        // answered 503: as many as it may have are being answered
   buffered_bytes,  // stream or content refused, head answered 503: it holds as much as it may
   accept_rate,     // new connections wait in the kernel's queue: as many as it may have in a second came
+  descriptors,     // it uses most of the process' descriptors, which are short: see ShedPolicy
+  memory,          // the same of memory
 };
-inline constexpr std::size_t limit_count = 4;
+inline constexpr std::size_t limit_count = 6;
 
 constexpr const char* to_string(Limit limit) {
-  constexpr std::array<const char*, limit_count> names{"connections", "requests", "buffered_bytes",
-                                                       "accept_rate"};
+  constexpr std::array<const char*, limit_count> names{"connections", "requests",    "buffered_bytes",
+                                                       "accept_rate", "descriptors", "memory"};
   return names[static_cast<std::size_t>(limit)];
 }
 

@@ -20,6 +20,8 @@ class RequestSlot {
   // everything is allowed.
   const char* take(PodLoad* of) {
     if (of == nullptr) return nullptr;
+    if (const unsigned shedding = of->shedding.load(std::memory_order_relaxed); shedding != 0)
+      return refuse_shedding(*of, shedding);
     const std::uint32_t before = of->requests.fetch_add(1, std::memory_order_relaxed);
     if (before < of->limits.requests.load(std::memory_order_relaxed)) {
       load_ = of;
@@ -34,6 +36,13 @@ class RequestSlot {
   }
 
  private:
+  static const char* refuse_shedding(PodLoad& of, unsigned shedding) {
+    const bool memory = (shedding & (1U << static_cast<unsigned>(Limit::memory))) != 0;
+    of.count(memory ? Limit::memory : Limit::descriptors);
+    return memory ? "the proxy is short of memory and the pod uses most of it"
+                  : "the proxy is short of descriptors and the pod uses most of them";
+  }
+
   PodLoad* load_ = nullptr;  // kept by the request's budget
 };
 

@@ -31,7 +31,7 @@ constexpr std::chrono::milliseconds last_closing{1000};
 
 }  // namespace
 
-NodeProxy::NodeProxy(ProgramOptions options) : options_(std::move(options)) {
+NodeProxy::NodeProxy(ProgramOptions options) : options_(std::move(options)), ceilings_(options_.max_memory) {
   signal_handler_.proxy = this;
 }
 
@@ -71,7 +71,23 @@ Result<> NodeProxy::start(Fd signals) {
                          ("worker" + std::to_string(each->worker.index)).c_str());
   }
   link_->start();
+  start_guard();
   return {};
+}
+
+void NodeProxy::start_guard() {
+  const Ceiling memory = ceilings_.memory();
+  const Ceiling descriptors = ceilings_.descriptors();
+  spdlog::info("ceilings memory={} descriptors={}", memory.limit, descriptors.limit);
+  PodGuard::Hooks hooks;
+  hooks.for_each_pod = [this](const auto& visit) { link_->for_each_pod(visit); };
+  hooks.descriptors = [this] { return ceilings_.descriptors(); };
+  hooks.memory = [this] { return ceilings_.memory(); };
+  hooks.shed = [this](std::uint32_t pod_id, std::size_t resets) {
+    for (auto& each : workers_) each->lane->shed(pod_id, (resets + workers_.size() - 1) / workers_.size());
+  };
+  guard_ = std::make_unique<PodGuard>(loop_, std::move(hooks));
+  guard_->start();
 }
 
 Result<> NodeProxy::open_stores() {

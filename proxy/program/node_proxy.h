@@ -10,8 +10,10 @@
 #include "proxy/discovery/discovery.h"
 #include "proxy/listen/agent_link.h"
 #include "proxy/listen/worker_lane.h"
+#include "proxy/program/ceilings.h"
 #include "proxy/program/drain.h"
 #include "proxy/program/options.h"
+#include "proxy/program/pod_guard.h"
 #include "proxy/program/pod_metrics.h"
 #include "proxy/telemetry/admin.h"
 #include "proxy/tls/certificates.h"
@@ -47,6 +49,7 @@ class NodeProxy final : private LinkObserver {
   Result<> open_stores();
   void make_worker(unsigned index);
   Result<> start_admin();
+  void start_guard();
   void signalled();
   void begin_drain(std::chrono::milliseconds grace, std::chrono::milliseconds idle,
                    AgentLink::Listeners listeners);
@@ -65,10 +68,12 @@ class NodeProxy final : private LinkObserver {
   const ProgramOptions options_;
   Loop loop_;
   Readiness readiness_;
+  Ceilings ceilings_;
   PodMetrics pod_metrics_;
   MetricsRegistry registry_;
   std::unique_ptr<Recorder> recorder_;
   std::unique_ptr<AgentLink> link_;
+  std::unique_ptr<PodGuard> guard_;
   std::unique_ptr<tls::CertificateStore> certificates_;
   std::unique_ptr<Discovery> discovery_;
   std::vector<std::unique_ptr<WorkerThread>> workers_;

@@ -80,6 +80,11 @@ void add_flags(CLI::App& app, ProgramOptions& o, std::string& admin) {
   duration(app, "http-idle-timeout", o.settings.http_idle_timeout,
            "A client's HTTP connection without a request for so long is closed; 0: never", 0);
   add_limit_flags(app, o.settings.pod_limits);
+  app.add_option("--max-memory", o.max_memory,
+                 "Resident bytes (512MiB) near which the pod that uses most is shed; 0: the cgroup's limit")
+      ->envname(env_name("max-memory"))
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str();
   flag(app, "log-level", o.log.level, "trace, debug, info, warn, error, off");
   flag(app, "log-format", o.log.format, "plain or json");
 }

@@ -28,6 +28,7 @@ struct ProgramOptions {
   std::string access_log = "off";
   uid_t uid = 65534;
   bool seccomp = true;
+  std::uint64_t max_memory = 0;  // bytes; 0: the cgroup's
   Settings settings;
 };
 

@@ -41,6 +41,16 @@ void write_limited(Exposition& out, const Labels& labels, const PodLoad& load) {
   }
 }
 
+void write_shedding(Exposition& out, const Labels& labels, const PodLoad& load) {
+  const unsigned bits = load.shedding.load(std::memory_order_relaxed);
+  for (const Limit limit : {Limit::descriptors, Limit::memory}) {
+    out.add("heddle_pod_shedding",
+            "1 while nothing new is taken from the pod, as it uses most of what the process is short of",
+            Type::gauge, join_labels(labels, render_label("limit", to_string(limit))),
+            (bits >> static_cast<unsigned>(limit)) & 1U);
+  }
+}
+
 }  // namespace
 
 void PodMetrics::upsert(const Pod& pod) {
@@ -60,6 +70,7 @@ std::string PodMetrics::write(MetricsRegistry::Format format) const {
     write_use(out, each.labels, *each.load);
     write_limits(out, each.labels, each.load->limits);
     write_limited(out, each.labels, *each.load);
+    write_shedding(out, each.labels, *each.load);
   }
   return out.write(format);
 }
