@@ -63,7 +63,9 @@ void Engine::wake() {
 
 void Engine::schedule(TurnItem& item) {
   if (item.queued_) return;
-  if (!item.queue_) item.queue_ = queue_of(loop_.current());
+  // Made on nobody's behalf (discovery answered, a time was over) it belongs to whom its events are.
+  if (!item.queue_ || (!item.queue_->share && loop_.current() != nullptr))
+    item.queue_ = queue_of(loop_.current());
   item.turn_ = turn_;
   item.queue_->push(item);
   ready_.add(*item.queue_);
@@ -102,13 +104,14 @@ void Engine::turn() {
   }
 }
 
-// What is scheduled meanwhile waits for the next turn, so that descriptors get theirs.
+// What is scheduled meanwhile waits for the next turn, so that descriptors get theirs. All of the others are
+// served, only their order is the shares': were some left behind while more is read, streams that have ended
+// would pile up in front of the connection that has to send so.
 void Engine::serve_items() {
   ++turn_;
   const bool shared = loop_.shared();
   int unmeasured = 0;
   auto since = ready_.contended() ? Loop::Clock::now() : loop_.now();
-  const auto end = since + Loop::turn;
   while (FairRing::Member* next = ready_.next()) {
     TurnQueue& queue = static_cast<TurnQueue&>(*next);
     if (queue.first == nullptr || queue.first->turn_ == turn_) {
@@ -124,7 +127,6 @@ void Engine::serve_items() {
     unmeasured = 0;
     const auto now = Loop::Clock::now();
     ready_.charge(queue, now - std::exchange(since, now));
-    if (now >= end) break;
   }
   for (TurnQueue* queue : later_) ready_.add(*queue);
   later_.clear();
