@@ -13,8 +13,10 @@ namespace {
 // the request's description, TLS, the other side's part. To tell who uses most, not to add up to the whole.
 constexpr std::uint64_t connection_bytes = 16 * 1024;
 constexpr std::uint64_t request_bytes = 4 * 1024;
-// Its own socket and the one towards the other side.
-constexpr std::uint64_t connection_descriptors = 2;
+bool is_near(const Ceiling& ceiling) {
+  return ceiling.limit != 0 && ceiling.used > ceiling.limit / 2;
+}
+
 // Of a pod's connections so many are reset at a look when that has to be.
 constexpr std::size_t reset_part = 4;
 
@@ -36,7 +38,7 @@ bool among(const std::vector<std::uint32_t>& ids, std::uint32_t id) {
 PodGuard::PodGuard(Loop& loop, Hooks hooks)
     : loop_(loop), hooks_(std::move(hooks)), timer_(loop, [this] {
         look(loop_.now());
-        timer_.arm(period);
+        timer_.arm(next_look());
       }) {}
 
 void PodGuard::look(Loop::Clock::time_point now) {
@@ -46,12 +48,16 @@ void PodGuard::look(Loop::Clock::time_point now) {
     const std::uint64_t connections = pod.load->connections.load(std::memory_order_relaxed);
     const std::uint64_t requests = pod.load->requests.load(std::memory_order_relaxed);
     const std::uint64_t held = pod.load->buffered_bytes.load(std::memory_order_relaxed);
-    descriptors.push_back({pod.id, connections * connection_descriptors});
+    // A connection's own socket, and those towards apps that speak HTTP/1: one for each request.
+    descriptors.push_back({pod.id, connections + requests});
     memory.push_back({pod.id, held + connections * connection_bytes + requests * request_bytes});
     report(pod, now);
   });
-  decide(descriptors_, hooks_.descriptors(), descriptors, now);
-  decide(memory_, hooks_.memory(), memory, now);
+  const Ceiling open = hooks_.descriptors();
+  const Ceiling used = hooks_.memory();
+  decide(descriptors_, open, descriptors, now);
+  decide(memory_, used, memory, now);
+  near_ = is_near(open) || is_near(used);
 }
 
 void PodGuard::decide(Resource& resource, const Ceiling& ceiling, const std::vector<ShedPolicy::Use>& uses,

@@ -30,6 +30,9 @@ class PodGuard {
   void look(Loop::Clock::time_point now);
 
   static constexpr std::chrono::milliseconds period{200};
+  // With more than half of something used: a burst of connections takes the rest within a few of these.
+  static constexpr std::chrono::milliseconds short_period{20};
+  std::chrono::milliseconds next_look() const { return near_ ? short_period : period; }
 
  private:
   struct Resource {
@@ -46,6 +49,7 @@ class PodGuard {
   Resource descriptors_{Limit::descriptors, {}};
   Resource memory_{Limit::memory, {}};
   LimitReport report_;
+  bool near_ = false;
 };
 
 }  // namespace heddle::proxy

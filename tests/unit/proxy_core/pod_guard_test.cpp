@@ -52,6 +52,10 @@ TEST_F(Guarded, ThePodWithMostConnectionsShedsWhenDescriptorsGetShort) {
   pods[1].load->connections = 400;
   look();
   EXPECT_TRUE(shed.empty());
+  EXPECT_EQ(guard.next_look(), PodGuard::period);
+  descriptors.used = 600;
+  look();
+  EXPECT_EQ(guard.next_look(), PodGuard::short_period) << "a burst must not get past it";
   descriptors.used = 900;
   look();
   ASSERT_EQ(shed.size(), 1u);
@@ -68,6 +72,13 @@ TEST_F(Guarded, ThePodWithMostConnectionsShedsWhenDescriptorsGetShort) {
   look();
   EXPECT_EQ(shedding(1), 0u);
   EXPECT_TRUE(shed.empty());
+}
+
+TEST_F(Guarded, RequestsToAppsCountAsDescriptorsToo) {
+  pods[0].load->requests = 300;  // over few connections between proxies, to an app that speaks HTTP/1
+  descriptors.used = 900;
+  look();
+  EXPECT_EQ(shedding(0), descriptors_bit);
 }
 
 TEST_F(Guarded, ThePodThatHoldsMostShedsWhenMemoryGetsShort) {
