@@ -22,6 +22,12 @@ std::span<const std::byte> as_bytes_of(std::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
 
+void count_refusal(const ByteBudget& budget, std::uint16_t status) {
+  if (status == 408) budget.count(Refusal::too_slow);
+  if (status == 431) budget.count(Refusal::too_large);
+  if (status == 400 || status == 505) budget.count(Refusal::malformed);
+}
+
 }  // namespace
 
 std::unique_ptr<ServerCodec> make_h1_server(Engine& engine, std::unique_ptr<Stream> stream, Handler& handler,
@@ -400,6 +406,7 @@ void H1Server::finish_exchange() {
 
 void H1Server::refuse(std::uint16_t status, const std::string& why) {
   spdlog::debug("http: request refused status={} reason=\"{}\"", status, why);
+  count_refusal(held_.budget(), status);
   ResponseHead head = make_error_response(status, why, false);
   head_request_ = connect_request_ = http1_0_ = false;
   in_exchange_ = true;

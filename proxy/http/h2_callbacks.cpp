@@ -47,6 +47,14 @@ const char* idle_frame(const nghttp2_frame_hd& head) {
   }
 }
 
+// nghttp2 says INTERNAL_ERROR of too many resets.
+Refusal why_ended(std::uint32_t error_code) {
+  if (error_code == NGHTTP2_INTERNAL_ERROR) return Refusal::flood;
+  if (error_code == NGHTTP2_SETTINGS_TIMEOUT || error_code == NGHTTP2_ENHANCE_YOUR_CALM)
+    return Refusal::too_slow;
+  return Refusal::malformed;
+}
+
 // Errors of a stream that its peer made; our own resets have other codes.
 bool is_provoked(std::uint32_t error_code) {
   return error_code == NGHTTP2_PROTOCOL_ERROR || error_code == NGHTTP2_FLOW_CONTROL_ERROR ||
@@ -168,11 +176,14 @@ int H2Session::Callbacks::frame_send(nghttp2_session* session, const nghttp2_fra
     if (H2Stream* found = stream(session, frame->hd.stream_id)) self(user).release_head(*found);
   }
   // Streams that fail by what their peer sends cost it as much as those that it resets itself.
-  if (frame->hd.type == NGHTTP2_RST_STREAM && is_provoked(frame->rst_stream.error_code))
+  if (frame->hd.type == NGHTTP2_RST_STREAM && is_provoked(frame->rst_stream.error_code)) {
+    self(user).budget().count(Refusal::malformed);
     (void)self(user).tolerates(provoked_reset_cost, "streams to be reset");
+  }
   if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
     (void)self(user).tolerates(refused_stream_cost, "streams beyond the limit");
   if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
+    if (self(user).hostile_ == nullptr) self(user).budget().count(why_ended(frame->goaway.error_code));
     spdlog::info("http: HTTP/2 connection ended, its peer broke the protocol error={} reason=\"{}\"",
                  nghttp2_http2_strerror(frame->goaway.error_code),
                  std::string_view(reinterpret_cast<const char*>(frame->goaway.opaque_data),

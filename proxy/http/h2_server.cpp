@@ -169,6 +169,8 @@ void ServerStream::start(bool end_stream) {
 
 void ServerStream::refuse(std::uint16_t status, std::string_view why) {
   over_ = responded_ = true;
+  if (status == 400) server_.budget().count(Refusal::malformed);
+  if (status == 431) server_.budget().count(Refusal::too_large);
   server_.submit_plain_response(*this, status, why, true);
 }
 

@@ -450,8 +450,10 @@ void H2Session::end_streams(std::uint32_t error_code) {
 
 void H2Session::fail() {
   if (closed_) return;
-  if (hostile_ != nullptr)
+  if (hostile_ != nullptr) {
+    budget().count(Refusal::flood);
     spdlog::info("http: HTTP/2 connection ended, its peer does too much of one thing what=\"{}\"", hostile_);
+  }
   // What nghttp2 wants to say last (GOAWAY with the reason) goes out if the socket takes it now.
   if (!read_ended_ && !blocked_ && gather() && !output_.empty()) (void)output_.flush(*stream_);
   closed_ = true;

@@ -50,7 +50,12 @@ class ByteBudget {
     if (load_) load_->count(Limit::buffered_bytes);
   }
 
-  // The pod's, null in a default budget.
+  // A peer of the pod was turned away.
+  void count(Refusal why) const {
+    if (load_) load_->refusals.count(why);
+  }
+
+  // For HeldBytes.
   PodLoad* load() const { return load_.get(); }
 
  private:

@@ -12,6 +12,7 @@
 #include "base/ip.h"
 #include "proxy/pods/accept_rate.h"
 #include "proxy/pods/pod_limits.h"
+#include "proxy/pods/refusals.h"
 
 namespace heddle::proxy {
 
@@ -46,6 +47,7 @@ struct PodLoad {
   std::array<std::atomic<std::uint64_t>, limit_count> limited{};
 
   void count(Limit why) { limited[static_cast<std::size_t>(why)].fetch_add(1, std::memory_order_relaxed); }
+  Refusals refusals;
 };
 
 // A pod this proxy serves, as the agent describes it (api/node.proto Pod). Immutable; a change makes a new

@@ -51,6 +51,16 @@ void write_shedding(Exposition& out, const Labels& labels, const PodLoad& load) 
   }
 }
 
+void write_refusals(Exposition& out, const Labels& labels, const Refusals& refusals) {
+  for (std::size_t i = 0; i < refusal_count; ++i) {
+    const auto why = static_cast<Refusal>(i);
+    out.add("heddle_pod_refused_total",
+            "Peers of the pod's connections that were turned away for what they did",
+            Exposition::Type::counter, join_labels(labels, render_label("reason", to_string(why))),
+            refusals.of(why));
+  }
+}
+
 }  // namespace
 
 void PodMetrics::upsert(const Pod& pod) {
@@ -71,6 +81,7 @@ std::string PodMetrics::write(MetricsRegistry::Format format) const {
     write_limits(out, each.labels, each.load->limits);
     write_limited(out, each.labels, *each.load);
     write_shedding(out, each.labels, *each.load);
+    write_refusals(out, each.labels, each.load->refusals);
   }
   return out.write(format);
 }

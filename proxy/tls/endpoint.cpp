@@ -34,8 +34,12 @@ class Pending final : public Handshake, public Accepting::Member, private Stream
     if (stream_) stream_->reset();
   }
 
+  // As the server of this pod.
+  void serve(PodRef pod) { as_ = std::move(pod); }
+
   void give_way() override {
     if (!done_) return;
+    as_->load->refusals.count(Refusal::handshake);
     look_timer_.reset();
     if (stream_) {
       stream_->set_events(nullptr);
@@ -128,6 +132,7 @@ class Pending final : public Handshake, public Accepting::Member, private Stream
   std::shared_ptr<WorkerTls> worker_;
   std::unique_ptr<TlsStream> stream_;
   std::unique_ptr<Stream> refused_;  // or waiting for a certificate
+  PodRef as_;
   std::string identity_;
   Parameters parameters_;
   std::unique_ptr<Timer> look_timer_;
@@ -163,7 +168,9 @@ class WorkerEndpoint final : public Endpoint {
                                     std::vector<std::string> alpn, std::chrono::milliseconds timeout,
                                     Done done) override {
     auto pending = std::make_unique<Pending>(worker_, timeout, std::move(done));
+    pending->serve(as);
     if (!worker_->accepting.admit(*pending, as->id, from, worker_->loop.now())) {
+      as->load->refusals.count(Refusal::handshake);
       pending->fail_later(make_error(Errc::exhausted, "too many TLS handshakes at once towards pod " +
                                                           as->ns + "/" + as->name),
                           std::move(stream));

@@ -56,6 +56,8 @@ TEST_F(Floods, OfPingsThatAreAnsweredEndTheConnectionToo) {
   peer_->say(times(30'000, frame(NGHTTP2_PING, 0, 0, "12345678")));
   EXPECT_TRUE(ended_calmly()) << goaway();
   EXPECT_LT(peer_->heard.size(), 20'000u * 17);
+  EXPECT_EQ(refused(Refusal::flood), 1u);
+  EXPECT_EQ(refused(Refusal::malformed), 0u);
 }
 
 TEST_F(Floods, OfSettingsThatAreAcknowledgedEndTheConnectionToo) {
@@ -126,6 +128,41 @@ TEST_F(Floods, OfMalformedRequestsEndTheConnection) {
                  std::string_view("\x82\x86\x84\0\1X\1y", 8));
   });
   EXPECT_TRUE(ended_calmly()) << goaway();
+  EXPECT_EQ(refused(Refusal::flood), 1u);
+  EXPECT_GT(refused(Refusal::malformed), 500u);
+}
+
+TEST_F(Floods, OfTheClientsOwnResetsAreCountedAsSuch) {
+  open_and_reset(5000);
+  ASSERT_TRUE(loop_.until([&] { return peer_->ended || peer_->error != 0; }));
+  EXPECT_EQ(refused(Refusal::flood), 1u);
+}
+
+TEST(RefusedHeads, AreCountedByReason) {
+  const std::pair<std::string, Refusal> cases[] = {
+      {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", Refusal::malformed},
+      {"GET / HTTP/1.1\nHost: a\n\n", Refusal::malformed},
+      {"GET / HTTP/3.0\r\nHost: a\r\n\r\n", Refusal::malformed},
+      {"GET / HTTP/1.1\r\nHost: a\r\nX: " + std::string(70'000, 'y') + "\r\n\r\n", Refusal::too_large},
+      {"GET / HTTP/1.1\r\nHost: a\r\n", Refusal::too_slow},
+  };
+  for (const auto& [text, why] : cases) {
+    TestLoop loop({20ms, 0ms, 5ms});
+    auto [ours, theirs] = make_pipe(loop.loop);
+    Talker client(std::move(theirs));
+    Answerer answerer;
+    Owner owner;
+    const auto load = std::make_shared<PodLoad>();
+    auto server =
+        make_h1_server(loop.engine, std::move(ours), answerer, owner, ByteBudget(load, std::size_t{1} << 30));
+    client.say(text);
+    ASSERT_TRUE(loop.until([&] { return client.ended; })) << text.substr(0, 60);
+    for (std::size_t i = 0; i < refusal_count; ++i) {
+      const auto each = static_cast<Refusal>(i);
+      EXPECT_EQ(load->refusals.of(each), each == why ? 1u : 0u)
+          << to_string(each) << " " << text.substr(0, 60);
+    }
+  }
 }
 
 TEST_F(Floods, OfStreamsBeyondTheLimitEndTheConnection) {

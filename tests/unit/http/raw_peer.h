@@ -42,7 +42,8 @@ class RawPeer : public ::testing::Test, public TunnelHandler {
                    std::string_view own_settings = empty_settings) {
     auto [ours, theirs] = make_pipe(loop_.loop);
     peer_ = std::make_unique<Talker>(std::move(theirs));
-    server_ = make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, settings, this);
+    server_ = make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, settings, this,
+                             ByteBudget(load_, std::size_t{1} << 30));
     peer_->say(preface);
     peer_->say(own_settings);
   }
@@ -76,6 +77,9 @@ class RawPeer : public ::testing::Test, public TunnelHandler {
            goaway() == NGHTTP2_ENHANCE_YOUR_CALM;
   }
 
+  std::uint64_t refused(Refusal why) const { return load_->refusals.of(why); }
+
+  std::shared_ptr<PodLoad> load_ = std::make_shared<PodLoad>();
   TestLoop loop_{{std::chrono::milliseconds(0), std::chrono::milliseconds(0), std::chrono::milliseconds(5)}};
   Answerer answerer_;
   Owner owner_;

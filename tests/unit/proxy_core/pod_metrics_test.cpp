@@ -19,6 +19,7 @@ TEST(PodMetrics, ShowWhatEachPodUsesUntilItLeaves) {
   pod.load->requests = 5;
   pod.load->limits.requests = 20;
   pod.load->count(Limit::requests);
+  pod.load->refusals.count(Refusal::flood);
   const std::string text = metrics.write(MetricsRegistry::Format::prometheus);
   for (const char* line : {R"(heddle_pod_connections{namespace="shop",pod="web-0"} 3)",
                            R"(heddle_pod_buffered_bytes{namespace="shop",pod="web-0"} 4096)",
@@ -27,7 +28,9 @@ TEST(PodMetrics, ShowWhatEachPodUsesUntilItLeaves) {
                            R"(heddle_pod_limit{namespace="shop",pod="web-0",limit="requests"} 20)",
                            R"(heddle_pod_limit{namespace="shop",pod="web-0",limit="connections"} 10000)",
                            R"(heddle_pod_limited_total{namespace="shop",pod="web-0",limit="requests"} 1)",
-                           R"(heddle_pod_limited_total{namespace="shop",pod="web-0",limit="connections"} 0)"})
+                           R"(heddle_pod_limited_total{namespace="shop",pod="web-0",limit="connections"} 0)",
+                           R"(heddle_pod_refused_total{namespace="shop",pod="web-0",reason="flood"} 1)",
+                           R"(heddle_pod_refused_total{namespace="shop",pod="web-0",reason="malformed"} 0)"})
     EXPECT_NE(text.find(line), std::string::npos) << line << "\n" << text;
   metrics.remove(pod);
   EXPECT_EQ(metrics.write(MetricsRegistry::Format::prometheus).find("web-0"), std::string::npos);

@@ -227,6 +227,7 @@ TEST_F(TlsHandshake, SucceedsBesideAnAddressThatStallsAllItMay) {
   EXPECT_TRUE(*client->result) << client->result->error().message();
   EXPECT_TRUE(*server->result) << server->result->error().message();
   EXPECT_EQ(shed, 45) << "one of theirs made room";
+  EXPECT_EQ(server->pod->load->refusals.of(Refusal::handshake), 45u);
 }
 
 struct AcceptingMember final : Accepting::Member {
