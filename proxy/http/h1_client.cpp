@@ -114,6 +114,10 @@ void H1Client::close() {
   stream_->reset();
 }
 
+void H1Client::on_deadline() {
+  if (!closed_ && in_exchange_ && !responded_) fail(Abort::timeout);
+}
+
 void H1Client::on_readable() {
   read();
 }
@@ -191,9 +195,18 @@ std::size_t H1Client::feed_head(std::string_view input) {
     return 0;
   }
   if (size == 0) {
+    if (has_lone_lf(input, searched_)) {
+      spdlog::warn(
+          "http: malformed response from the upstream reason=\"a line ends without CR\" "
+          "next=\"check the server behind it\"");
+      fail(Abort::protocol);
+      return 0;
+    }
     searched_ = input.size();
+    if (waits_in() == nullptr) engine_.heads().start(*this);
     return 0;
   }
+  leave();
   searched_ = 0;
   ResponseHead& head = engine_.response_head;
   auto parsed = parse_response_head(input.substr(0, size), head);

@@ -28,7 +28,12 @@ class H1ClientOwner {
 
 // The client side of an HTTP/1 connection: one exchange at a time. Idle it holds no buffer and notices the
 // server's close.
-class H1Client final : public Buried, public Client, private Peer, private StreamEvents, private TurnItem {
+class H1Client final : public Buried,
+                       public Client,
+                       private Peer,
+                       private StreamEvents,
+                       private TurnItem,
+                       private Deadline {
  public:
   H1Client(Engine& engine, std::unique_ptr<Stream> stream, H1ClientOwner& owner, ByteBudget budget = {});
   ~H1Client() override;
@@ -43,6 +48,8 @@ class H1Client final : public Buried, public Client, private Peer, private Strea
   void on_readable() override;
   void on_writable() override;
   void on_turn() override;
+  // Of an answer's head, from its first byte to its last: the first may take as long as it likes.
+  void on_deadline() override;
   // Peer: the request's content
   void data(std::span<const std::byte> bytes, bool end) override;
   void trailers(Fields&& trailers) override;

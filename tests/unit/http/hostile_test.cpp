@@ -112,6 +112,59 @@ TEST(H2ClientStreams, DoNotOutliveAnAnswerThatCameBeforeTheRequestsEnd) {
   EXPECT_TRUE(loop.until([&] { return client.streams() == 0; })) << "the stream stays open for ever";
 }
 
+// A server's answer to GET, and how it ends.
+class SlowServer : public ::testing::Test {
+ protected:
+  SlowServer() {
+    auto [ours, theirs] = make_pipe(loop_.loop);
+    server_ = std::make_unique<Talker>(std::move(theirs));
+    client_ = std::make_unique<H1Client>(loop_.engine, std::move(ours), pool_);
+    asker_.peer = client_->start(request("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), true, asker_);
+    loop_.settle();
+  }
+  // Longer than a head may take.
+  void wait() {
+    bool over = false;
+    Timer timer(loop_.loop, [&] { over = true; });
+    timer.arm(std::chrono::milliseconds(150));
+    EXPECT_TRUE(loop_.until([&] { return over; }));
+  }
+  TestLoop loop_{{std::chrono::milliseconds(50), std::chrono::milliseconds(0), std::chrono::milliseconds(5)}};
+  Pool pool_;
+  Asker asker_;
+  std::unique_ptr<Talker> server_;
+  std::unique_ptr<H1Client> client_;
+};
+
+TEST_F(SlowServer, MayThinkForAsLongAsItLikes) {
+  wait();
+  EXPECT_FALSE(asker_.over);
+  server_->say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nh");
+  ASSERT_TRUE(loop_.until([&] { return asker_.status == 200; }));
+  wait();
+  EXPECT_FALSE(asker_.over) << "content has no deadline either";
+  server_->say("i");
+  EXPECT_TRUE(loop_.until([&] { return asker_.over; }));
+  EXPECT_FALSE(asker_.aborted);
+}
+
+TEST_F(SlowServer, MayNotBeginAHeadAndNeverEndIt) {
+  server_->say("HTTP/1.1 200 OK\r\n");
+  Timer more(loop_.loop, [&] {
+    server_->say("X: y\r\n");
+    more.arm(std::chrono::milliseconds(5));
+  });
+  more.arm(std::chrono::milliseconds(5));
+  ASSERT_TRUE(loop_.until([&] { return asker_.over; }));
+  EXPECT_EQ(asker_.aborted, Abort::timeout);
+}
+
+TEST_F(SlowServer, IsNotWaitedForWhenItsLinesEndWithLfAlone) {
+  server_->say("HTTP/1.1 200 OK\nContent-Length: 2\n\nhi");
+  ASSERT_TRUE(loop_.until([&] { return asker_.over; }));
+  EXPECT_EQ(asker_.aborted, Abort::protocol);
+}
+
 // A forward that has one client.
 class OneWay final : public Forward {
  public:
