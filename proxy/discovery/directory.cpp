@@ -12,7 +12,8 @@ namespace {
 
 struct KeyHash {
   std::size_t operator()(const LookupKey& key) const {
-    return std::hash<std::string>{}(key.ns) * 31 + IpHash{}(key.address);
+    const std::hash<std::string> hash;
+    return (hash(key.ns) * 31 + IpHash{}(key.address)) * 31 + (key.name.empty() ? 0 : hash(key.name));
   }
 };
 
@@ -38,13 +39,12 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
         sweep_(loop, [this] { forget_idle(); }) {}
   ~Table() override { upstream_.destroyed(); }
 
-  DestinationRef lookup(const Pod& client, const SocketAddress& original_dst) {
-    LookupKey key{client.ns, original_dst};
+  DestinationRef lookup(const Pod& client, LookupKey key) {
     auto it = entries_.find(key);
     if (it == entries_.end()) {
       auto destination = std::make_shared<Destination>(random_());
-      destination->address = original_dst;
-      destination->authority = original_dst.to_string();
+      destination->address = key.address;
+      destination->authority = key.text();
       if (entries_.size() >= settings_.max_entries && !make_room()) {
         // Every entry is in use: fails closed.
         destination->state = Destination::State::not_found;
@@ -172,7 +172,10 @@ class TableDirectory final : public Directory {
  public:
   explicit TableDirectory(std::shared_ptr<Table> table) : table_(std::move(table)) {}
   DestinationRef lookup(const Pod& client, const SocketAddress& original_dst) override {
-    return table_->lookup(client, original_dst);
+    return table_->lookup(client, {client.ns, original_dst});
+  }
+  DestinationRef lookup(const Pod& client, const std::string& name, std::uint16_t port) override {
+    return table_->lookup(client, {client.ns, SocketAddress{{}, port}, name});
   }
   std::unique_ptr<Waiter> when_known(DestinationRef entry, std::function<void()> ready) override {
     return table_->when_known(entry, std::move(ready));

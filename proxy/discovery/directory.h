@@ -87,6 +87,9 @@ class Directory {
   virtual ~Directory() = default;
   // The entry for what `client` dialled; pending ones become something else later.
   virtual DestinationRef lookup(const Pod& client, const SocketAddress& original_dst) = 0;
+  // The entry for a service's DNS name, as control knows it. What control does not know becomes not_found: no
+  // name is looked up in DNS.
+  virtual DestinationRef lookup(const Pod& client, const std::string& name, std::uint16_t port) = 0;
   // Calls back once on this worker, when the entry is no longer pending: answered, or not_found with
   // `unavailable` because control has been silent for 3 s (it might be a meshed pod's address, so never
   // plaintext). Never from inside the call.

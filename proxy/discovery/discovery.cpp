@@ -26,7 +26,7 @@ struct Watch {
   Watch(LookupKey k, std::string t, const Backoff::Policy& policy, std::uint64_t seed)
       : key(std::move(k)),
         token(std::move(t)),
-        entry(key.address),
+        entry(key.address, key.name),
         profile_backoff(policy, seed),
         endpoints_backoff(policy, seed + 1) {}
   const LookupKey key;
@@ -260,7 +260,7 @@ void Client::ask_profile(const WatchRef& watch) {
   const unsigned call = ++watch->profile_call;
   const std::weak_ptr<Watch> weak = watch;
   watch->profile = streams_->profile(
-      watch->key.address.to_string(), watch->token,
+      watch->key.text(), watch->token,
       [this, weak, call](ProfileUpdate update) {
         const auto still = weak.lock();
         if (still && still->profile_call == call) profile_said(still, std::move(update));
@@ -359,8 +359,7 @@ void Client::overdue(const WatchRef& watch) {
   spdlog::warn(
       "discovery unavailable, connections to addresses it never answered for are refused addresses={} "
       "latest={} control={} error=\"{}\" next_step=\"is heddle-control running and reachable?\"",
-      std::exchange(refused_silently_, 0), watch->key.address.to_string(), options_.address,
-      watch->last_error);
+      std::exchange(refused_silently_, 0), watch->key.text(), options_.address, watch->last_error);
 }
 
 void Client::publish(const WatchRef& watch) {
@@ -437,8 +436,8 @@ void Client::look_for_control() {
 
 std::string Client::json(const Watch& watch) const {
   std::string out = "{\"namespace\":" + json_text(watch.key.ns) +
-                    ",\"address\":" + json_text(watch.key.address.to_string()) + "," +
-                    json_members(*watch.published) + ",\"workers\":" + std::to_string(watch.workers.size()) +
+                    ",\"address\":" + json_text(watch.key.text()) + "," + json_members(*watch.published) +
+                    ",\"workers\":" + std::to_string(watch.workers.size()) +
                     ",\"connected\":" + (up_ ? "true" : "false");
   if (!watch.last_error.empty()) out += ",\"last_error\":" + json_text(watch.last_error);
   return out + "}";

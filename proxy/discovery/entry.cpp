@@ -58,7 +58,7 @@ std::string Entry::wanted_path() const {
 
 Resolution Entry::resolution() const {
   Resolution r;
-  r.authority = address_.to_string();
+  r.authority = name_.empty() ? address_.to_string() : name_ + ":" + std::to_string(address_.port);
   if (!profile_) {
     if (overdue_) {
       r.state = Destination::State::not_found;
@@ -90,6 +90,8 @@ Resolution Entry::resolution() const {
     r.labels.clear();  // the endpoint has its own
     r.endpoint = profile_->endpoint;
     r.opaque = r.opaque || profile_->endpoint->hint == ProtocolHint::opaque;
+  } else if (!name_.empty()) {
+    r.state = Destination::State::not_found;
   } else {
     r.endpoint.emplace();
     r.endpoint->address = address_;

@@ -55,12 +55,13 @@ using ResolutionRef = std::shared_ptr<const Resolution>;
 //
 //   profile has a name      -> service, once Get (name:port) has answered
 //   profile has an endpoint -> endpoint, meshed if it says so
-//   neither, or NotFound or InvalidArgument -> endpoint, unmeshed, the address itself
-//   Get: NotFound or no_endpoints(exists=false) -> not_found; InvalidArgument -> unmeshed endpoint
+//   neither, or NotFound or InvalidArgument -> endpoint, unmeshed, the address itself; a name: not_found
+//   Get: NotFound or no_endpoints(exists=false) -> not_found; InvalidArgument -> the same as neither
 //   nothing at all in time  -> not_found, unavailable (fails closed)
 class Entry {
  public:
-  explicit Entry(SocketAddress address) : address_(address) {}
+  // `name`: what was asked for instead of an address, of which only the port counts then.
+  explicit Entry(SocketAddress address, std::string name = {}) : address_(address), name_(std::move(name)) {}
 
   void profile(ProfileUpdate update);
   void profile_ended(StreamEnd end);
@@ -79,6 +80,7 @@ class Entry {
  private:
   enum class Endpoints : std::uint8_t { unknown, known, missing, unsupported };
   SocketAddress address_;
+  std::string name_;
   std::optional<ProfileUpdate> profile_;
   Endpoints state_ = Endpoints::unknown;
   std::map<SocketAddress, EndpointInfo> set_;

@@ -13,11 +13,16 @@ namespace heddle::proxy {
 
 class Loop;
 
-// What is asked for: an address as seen from a namespace. `node` and `pod` of whoever asked first go into the
-// context token and do not count for equality.
+// What is asked for: an address or a name, as seen from a namespace. `node` and `pod` of whoever asked first
+// go into the context token and do not count for equality.
 struct LookupKey {
   std::string ns;
-  SocketAddress address;
+  SocketAddress address;  // of a name only the port counts
+  std::string name = {};  // "web.shop.svc.cluster.local"; empty: the address
+  // "10.96.0.10:80", or "web.shop.svc.cluster.local:80".
+  std::string text() const {
+    return name.empty() ? address.to_string() : name + ":" + std::to_string(address.port);
+  }
   auto operator<=>(const LookupKey&) const = default;
   bool operator==(const LookupKey&) const = default;
 };

@@ -108,6 +108,24 @@ TEST_F(Discover, BalancesOverTheEndpointsOfAService) {
   EXPECT_EQ(control->last_token(), "{\"ns\":\"shop\",\"nodeName\":\"node-1\",\"pod\":\"curl\"}");
 }
 
+TEST_F(Discover, FindsAServiceByItsNameAndNothingThatControlDoesNotKnow) {
+  start_control();
+  web_service({"10.1.0.1:8080=web.id"});
+  control->set_profile(web, {"web.shop.svc.cluster.local", false, "", ScriptedControl::Refusal::none});
+  control->set_profile("example.com:80", {"", false, "", ScriptedControl::Refusal::invalid});
+  start();
+  const auto entry = directory->lookup(client, "web.shop.svc.cluster.local", 80);
+  EXPECT_NE(entry, lookup()) << "its address is another entry";
+  ASSERT_TRUE(until([&] { return entry->state == State::service && !entry->balancer.empty(); }));
+  EXPECT_EQ(entry->authority, web);
+  for (const char* name : {"example.com", "gone.shop.svc.cluster.local"}) {
+    const auto unknown = directory->lookup(client, name, 80);
+    ASSERT_TRUE(until([&] { return unknown->state != State::pending; })) << name;
+    EXPECT_EQ(unknown->state, State::not_found) << name;
+    EXPECT_FALSE(unknown->unavailable) << name;
+  }
+}
+
 TEST_F(Discover, CallsBackWhoWaits) {
   start_control();
   web_service({"10.1.0.1:8080"});

@@ -30,6 +30,9 @@ class FakeDirectory final : public Directory {
     }
     return entry;
   }
+  DestinationRef lookup(const Pod& client, const std::string&, std::uint16_t port) override {
+    return lookup(client, SocketAddress{{}, port});
+  }
   std::unique_ptr<Waiter> when_known(DestinationRef, std::function<void()>) override { return nullptr; }
 };
 
