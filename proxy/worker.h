@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "proxy/balance/balancer.h"
 #include "proxy/connection.h"
@@ -40,6 +41,8 @@ struct Settings {
   std::chrono::milliseconds http_head_timeout{30'000};     // a request's head, HTTP/2's first SETTINGS
   std::chrono::milliseconds http_idle_timeout{3'600'000};  // a client's connection without a request
   PodLimits pod_limits;                                    // of pods that do not say otherwise
+  // The node's own: dialled at a pod's outbound port, they are the pod's forward proxy.
+  std::vector<IpAddress> node_addresses;
 };
 
 // What one worker thread consists of; everything in it belongs to that thread. Passed by reference to the

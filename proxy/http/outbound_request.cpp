@@ -89,11 +89,21 @@ void OutboundRequest::route(unsigned) {
 }
 
 void OutboundRequest::wait_for_endpoint() {
-  if (shared_->connection.destination->state == Destination::State::not_found)
-    return refuse(404, "discovery knows no such destination");
+  const DestinationRef& destination = shared_->connection.destination;
+  if (destination->state == Destination::State::pending) return wait_for_discovery();
+  if (destination->state == Destination::State::not_found)
+    return destination->unavailable ? refuse(503, "discovery has not answered")
+                                    : refuse(404, "discovery knows no such destination");
   if (std::chrono::steady_clock::now() - began_ > endpoint_wait)
     return refuse(503, "no endpoint of the service is available");
   look_again_later();
+}
+
+// Which gives an answer in any case.
+void OutboundRequest::wait_for_discovery() {
+  known_ = shared_->worker.directory->when_known(shared_->connection.destination, [this] {
+    if (!over_) route(0);
+  });
 }
 
 void OutboundRequest::look_again_later() {
@@ -226,6 +236,7 @@ void OutboundRequest::on_trailers(const http::Fields& fields) {
 void OutboundRequest::on_over(std::uint16_t status, std::string_view error) {
   release_endpoint(status >= 500 && !error.empty());
   wait_timer_.reset();
+  known_.reset();
   tunnel_.reset();
   if (own_client_) {
     own_client_->close();

@@ -49,6 +49,7 @@ class OutboundRequest final : public http::Forward, public http::H1ClientOwner {
   void name_destination(http::RequestHead& head) const;
   EndpointRef pick();
   void wait_for_endpoint();
+  void wait_for_discovery();
   void look_again_later();
   void send();
   void join(PodRef local);
@@ -62,6 +63,7 @@ class OutboundRequest final : public http::Forward, public http::H1ClientOwner {
   std::chrono::steady_clock::time_point began_;
   std::chrono::steady_clock::time_point sent_;
   std::unique_ptr<Timer> wait_timer_;
+  std::unique_ptr<Directory::Waiter> known_;
   std::unique_ptr<MeshPool::Pending> tunnel_;
   std::unique_ptr<http::H1Client> own_client_;
   Wire wire_ = Wire::plaintext;

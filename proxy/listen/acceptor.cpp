@@ -12,6 +12,7 @@
 #include "proxy/inbound/inbound.h"
 #include "proxy/io/tcp_stream.h"
 #include "proxy/listen/original_dst.h"
+#include "proxy/outbound/forward_proxy.h"
 #include "proxy/outbound/outbound.h"
 #include "proxy/worker.h"
 
@@ -166,6 +167,10 @@ void Acceptor::wait(Side& side, std::chrono::nanoseconds time) {
 
 void Acceptor::accepted(int socket, const SocketAddress& client, bool outbound) {
   auto destination = original_destination(socket, client, pod_->interception, outbound);
+  if (outbound && (!destination || dials_listener(*pod_, *destination)) &&
+      dialled_from_within(socket, client, *pod_)) {
+    return serve_forward_proxy(worker_, pod_, client, nullptr, make_tcp_stream(worker_.loop, Fd(socket)));
+  }
   if (!destination) {
     refuse(socket, outbound, "no_original_destination");
     return;

@@ -49,4 +49,10 @@ bool dials_listener(const Pod& pod, const SocketAddress& original_dst) {
          std::find(pod.ips.begin(), pod.ips.end(), original_dst.ip) != pod.ips.end();
 }
 
+bool dialled_from_within(int socket, const SocketAddress& client, const Pod& pod) {
+  const auto own = local_address(socket);
+  if (!own || !dials_listener(pod, *own)) return false;
+  return own->ip == client.ip || (own->ip.is_loopback() && client.ip.is_loopback());
+}
+
 }  // namespace heddle::proxy

@@ -18,4 +18,9 @@ Result<SocketAddress> original_destination(int socket, const SocketAddress& clie
 // Did the client dial the pod's own outbound listener instead of being redirected there? Pure.
 bool dials_listener(const Pod& pod, const SocketAddress& original_dst);
 
+// Did it do so from within the pod, by loopback or by an address of the pod's that is its own as well? Nobody
+// else can: the kernel takes no packet from outside whose source is an address of its own. An app that has
+// this listener as its http_proxy.
+bool dialled_from_within(int socket, const SocketAddress& client, const Pod& pod);
+
 }  // namespace heddle::proxy

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/outbound/outbound.h"
 
+#include <algorithm>
+
 #include "base/trial_address.h"
 #include "proxy/http/serve.h"
+#include "proxy/outbound/forward_proxy.h"
 #include "proxy/outbound/route_opening.h"
 #include "proxy/pipeline/pipeline.h"
 #include "proxy/pipeline/tcp_labels.h"
@@ -47,6 +50,11 @@ class OutboundPipeline final : public Pipeline {
     if (!authorize(*upstream()->joined).allowed) refuse("policy");
   }
 
+  void begin_to(DestinationRef destination) {
+    destination_ = std::move(destination);
+    known();
+  }
+
   void begin() {
     destination_ = worker_.directory->lookup(*pod, original_dst_);
     if (destination_->state != Destination::State::pending) return known();
@@ -81,7 +89,16 @@ class OutboundPipeline final : public Pipeline {
     if (protocol_ != Protocol::http1 && protocol_ != Protocol::http2) return go_opaque();
     auto stream = hand_over_client();
     leave();
+    if (names_forward_proxy() && protocol_ == Protocol::http1)
+      return serve_forward_proxy(worker_, pod, client_address_, destination_, std::move(stream));
     serve_outbound_http(worker_, {pod, client_address_, destination_}, protocol_, std::move(stream));
+  }
+
+  // Linkerd 1's way: http_proxy=http://NODE:4140.
+  bool names_forward_proxy() const {
+    const auto& node = worker_.settings.node_addresses;
+    return original_dst_.port == pod->outbound_port &&
+           std::find(node.begin(), node.end(), original_dst_.ip) != node.end();
   }
 
   void server_spoke() override { destination_->server_speaks_first = true; }
@@ -169,6 +186,14 @@ void serve_outbound(Worker& worker, PodRef pod, SocketAddress client, SocketAddr
       std::make_unique<OutboundPipeline>(worker, std::move(pod), client, original_dst, std::move(stream));
   OutboundPipeline& running = *pipeline;
   if (worker.connections->adopt(std::move(pipeline))) running.begin();
+}
+
+void serve_outbound_to(Worker& worker, PodRef pod, SocketAddress client, DestinationRef destination,
+                       std::unique_ptr<Stream> stream) {
+  auto pipeline = std::make_unique<OutboundPipeline>(worker, std::move(pod), client, destination->address,
+                                                     std::move(stream));
+  OutboundPipeline& running = *pipeline;
+  if (worker.connections->adopt(std::move(pipeline))) running.begin_to(std::move(destination));
 }
 
 }  // namespace heddle::proxy

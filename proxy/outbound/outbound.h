@@ -15,4 +15,8 @@ struct Worker;
 void serve_outbound(Worker& worker, PodRef pod, SocketAddress client, SocketAddress original_dst,
                     std::unique_ptr<Stream> stream);
 
+// The same for a destination that is known by other means than the dialled address, and is no longer pending.
+void serve_outbound_to(Worker& worker, PodRef pod, SocketAddress client, DestinationRef destination,
+                       std::unique_ptr<Stream> stream);
+
 }  // namespace heddle::proxy

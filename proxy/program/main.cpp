@@ -11,6 +11,7 @@
 #include <cstdio>
 
 #include "base/fd.h"
+#include "base/io/netns.h"
 #include "base/log.h"
 #include "proxy/program/memory.h"
 #include "proxy/program/node_proxy.h"
@@ -77,6 +78,7 @@ int run(ProgramOptions options) {
     return 1;
   };
   if (!signals) return fail(signals.error());
+  if (auto addresses = local_addresses()) options.settings.node_addresses = std::move(*addresses);
   if (auto dropped = become_unprivileged(options, *signals); !dropped) return fail(dropped.error());
   return_memory_in_background();
   spdlog::info("starting version={} workers={} run_dir={} open_files={}", HEDDLE_VERSION, options.workers,

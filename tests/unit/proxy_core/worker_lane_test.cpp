@@ -47,6 +47,40 @@ TEST(WorkerLane, TellsLiveConnectionsOfAChangedPolicyAndOfNothingElse) {
   EXPECT_EQ(told.policies.size(), 1u);
 }
 
+TEST(WorkerLane, IsAForwardProxyForAppsThatDialTheListenerFromWithinThePod) {
+  test::Rig rig;
+  rig.worker.mesh_pool = make_mesh_pool(rig.worker);
+  rig.worker.http_pool = make_http_pool(rig.worker);
+  WorkerLane lane(rig.worker, *rig.pods, *rig.dialer);
+  const auto answer_at = [&](std::uint32_t id, int port_difference) {
+    test::Server outbound, inbound;
+    auto pod = std::make_shared<Pod>(*rig.add_pod(id, "127.0.0.9"));
+    pod->outbound_port = static_cast<std::uint16_t>(outbound.address.port + port_difference);
+    auto listeners = std::make_shared<PodListeners>();
+    const SocketAddress address = outbound.address;
+    listeners->outbound = std::move(outbound.listener);
+    listeners->inbound = std::move(inbound.listener);
+    bool served = false;
+    lane.upsert(pod, listeners, [&](const std::string&) { served = true; });
+    EXPECT_TRUE(rig.run_until([&] { return served; }));
+    sockaddr_storage to{};
+    const socklen_t size = address.to_sockaddr(to);
+    const Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&to), size), 0);
+    const std::string request = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    // What is not accepted may be reset before this is sent.
+    (void)::send(client.get(), request.data(), request.size(), MSG_NOSIGNAL);
+    std::string got;
+    EXPECT_TRUE(rig.run_until([&] {
+      got += test::read_all(client.get());
+      return got.find("<") != std::string::npos;
+    }));
+    return got;
+  };
+  EXPECT_NE(answer_at(1, 0).find("l5d-proxy-error: this is a forward proxy"), std::string::npos);
+  EXPECT_EQ(answer_at(2, 1), "<reset>") << "nobody's port: it was neither redirected nor meant";
+}
+
 struct Ending final : Connection {
   Ending(const PodRef& owner, std::vector<std::string>& said) : Connection(owner), heard(said) {}
   void drain() override { heard.push_back("drain"); }
