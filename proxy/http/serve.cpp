@@ -67,7 +67,7 @@ class MeshConnection final : public InboundHttpConnection, public http::TunnelHa
   http::Peer* start(http::RequestHead& head, bool end, http::ResponsePeer& requester) override {
     if (verified()) return InboundHttpConnection::start(head, end, requester);
     http::ResponseHead refusal =
-        http::make_error_response(403, "the mesh wire needs a verified identity", false);
+        http::make_error_response(403, "the mesh wire needs a verified identity", head.is_grpc());
     requester.respond(refusal, true);
     return nullptr;
   }

@@ -93,6 +93,16 @@ TEST(ExchangeMatrix, LooksThroughTheProxiesAsItDoesWithoutThemBarWhatIsDocumente
     matrix.say("near " + name + " " + std::to_string(near.port) + "\n");
   }
   ASSERT_EQ(line, "ready");
+  const SocketAddress nobody{IpAddress::v4(0x7f000001), free_port()};
+  const auto refuses = [&](const char* grpc_status, const DestinationRef& destination) {
+    const auto entry = across.listen_outbound(destination, Protocol::http2);
+    matrix.say(std::string(grpc_status) + " grpc " + std::to_string(entry.port) + "\n");
+  };
+  refuses("14", across.plain(nobody));
+  refuses("7", across.meshed({across.listen_mesh(nobody, TlsState::anonymous)}));
+  auto absent = std::make_shared<Destination>(1);
+  absent->state = Destination::State::not_found;
+  refuses("5", absent);
   matrix.say("go " + across.client_pod->identity + "\n");
   while (matrix.read_line(line)) std::cout << line << "\n";
   EXPECT_EQ(matrix.exit_status(), 0);

@@ -9,6 +9,7 @@ import sys
 import time
 
 import differences
+import grpc_exchanges
 import h1_exchanges
 import h2_exchanges
 
@@ -27,6 +28,8 @@ def main():
     print(f"raw1 http1 {h1.server.address[1]}")
     h2 = h2_exchanges.Exchanges()
     print(f"raw2 http2 {h2.server.address[1]}")
+    grpc = grpc_exchanges.Exchanges()
+    print(f"grpc http2 {grpc.port}")
     print("ready", flush=True)
     ways = {}
     for line in sys.stdin:
@@ -50,7 +53,12 @@ def main():
         if name == "raw2":
             h2.compare(way, address, identity)
             print(f"{way} {name} {time.monotonic() - began:.1f} s")
-    problems = h1.problems + h1.server.trouble + h2.problems + h2.server.trouble + compare_with_document(h1.shown)
+        if way.isdigit():
+            grpc.refused(address, int(way))
+        elif name == "grpc":
+            grpc.compare(way, address)
+            print(f"{way} {grpc.count} calls by {name} {time.monotonic() - began:.1f} s")
+    problems = h1.problems + h1.server.trouble + h2.problems + h2.server.trouble + grpc.problems + compare_with_document(h1.shown)
     for each in problems[:200]:
         print(each)
     print(f"{len(problems)} problems")
