@@ -188,10 +188,13 @@ def attempt(store, workload, pair_name, measure):
 
 
 def warm_up(run, pair, protocol):
-    try:
-        run.measure(WARM_UPS[protocol], pair, .2)
-    except ValueError as error:
-        fail(f"{pair.name} does not work: {error}")
+    """A connection for each stream may take longer to make than the warm-up is: so it has a few attempts."""
+    for last in (False, False, False, True):
+        try:
+            return run.measure(WARM_UPS[protocol], pair, .3)
+        except ValueError as error:
+            if last:
+                fail(f"{pair.name} does not work: {error}")
 
 
 def measure_load(options, names, workloads, tools, store):
