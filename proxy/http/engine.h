@@ -64,8 +64,7 @@ struct Timeouts {
 };
 
 // What all HTTP codecs of one worker share. Costs one Loop::defer per turn, however many connections have
-// work. Where several shares (proxy/io/loop.h) have some, a turn takes as long as one of the loop, and what
-// is left of each share's waits for the next.
+// work. Where several shares (proxy/io/loop.h) have some, those of a share that seldom has come first.
 class Engine {
  public:
   // `scratch`: for one read at a time, at least 16 KiB.
@@ -78,8 +77,7 @@ class Engine {
   Loop::Clock::time_point now() const { return loop_.now(); }
   std::span<std::byte> scratch() { return scratch_; }
 
-  // on_turn() once, at the end of this turn (of the next one when called from on_turn(), or when its share
-  // has used what it may).
+  // on_turn() once, at the end of this turn (of the next one when called from on_turn()).
   void schedule(TurnItem& item);
   void bury(std::unique_ptr<Buried> dead);
 

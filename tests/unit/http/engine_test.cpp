@@ -60,8 +60,8 @@ TEST(Engine, ServesOneShareBeforeAllOfAnothersMany) {
     loop.engine.schedule(single);
   }
   EXPECT_TRUE(loop.until([&] { return before != many.size(); }));
-  EXPECT_LT(before, 30u) << "a turn takes five of these";
-  EXPECT_TRUE(loop.until([&] { return served == many.size(); })) << "what was left waits for later turns";
+  EXPECT_LT(before, 30u) << "a quantum is three of these";
+  EXPECT_TRUE(loop.until([&] { return served == many.size(); }));
 }
 
 TEST(Engine, ForgetsAnItemThatDiesWhileItWaits) {
