@@ -35,7 +35,8 @@ class Service(grpc.GenericRpcHandler):
             context.set_trailing_metadata([("x-trailing", asked["trailing"]), ("x-trailing-bin", b"\x00\xff")])
         if "hang" in asked:
             ended = self.ended.setdefault(asked["hang"], threading.Event())
-            context.add_callback(ended.set)
+            if not context.add_callback(ended.set):
+                ended.set()  # it was over before
             ended.wait(LONG)
         return asked
 

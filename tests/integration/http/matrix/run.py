@@ -12,6 +12,7 @@ import differences
 import grpc_exchanges
 import h1_exchanges
 import h2_exchanges
+import tool_exchanges
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[4] / "docs" / "http.md"
 
@@ -30,6 +31,9 @@ def main():
     print(f"raw2 http2 {h2.server.address[1]}")
     grpc = grpc_exchanges.Exchanges()
     print(f"grpc http2 {grpc.port}")
+    tools = [tool_exchanges.Exchanges(version) for version in (1, 2)]
+    for each in tools:
+        print(f"{each.name} http{each.version} {each.port}")
     print("ready", flush=True)
     ways = {}
     for line in sys.stdin:
@@ -53,12 +57,20 @@ def main():
         if name == "raw2":
             h2.compare(way, address, identity)
             print(f"{way} {name} {time.monotonic() - began:.1f} s")
+        for each in tools:
+            if each.name == name:
+                each.compare(way, address)
+                print(f"{way} {len(each.direct)} by curl of {name} {time.monotonic() - began:.1f} s")
         if way.isdigit():
             grpc.refused(address, int(way))
         elif name == "grpc":
             grpc.compare(way, address)
             print(f"{way} {grpc.count} calls by {name} {time.monotonic() - began:.1f} s")
-    problems = h1.problems + h1.server.trouble + h2.problems + h2.server.trouble + grpc.problems + compare_with_document(h1.shown)
+    problems = h1.problems + h1.server.trouble + h2.problems + h2.server.trouble + grpc.problems
+    for each in tools:
+        problems += each.problems
+        each.stop()
+    problems += compare_with_document(h1.shown)
     for each in problems[:200]:
         print(each)
     print(f"{len(problems)} problems")
