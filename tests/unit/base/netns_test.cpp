@@ -31,7 +31,7 @@ TEST(Netns, OpensOnlyNetworkNamespaces) {
 TEST(Netns, HaveCookiesOfTheirOwn) {
   const Fd other = new_netns();
   ASSERT_TRUE(other) << "needs CAP_SYS_ADMIN";
-  const Fd here = std::move(*open_netns("/proc/self/ns/net"));
+  const Fd here = *open_netns("/proc/self/ns/net");
   auto a = netns_cookie(here.get());
   auto b = netns_cookie(other.get());
   ASSERT_TRUE(a && b);
@@ -42,7 +42,7 @@ TEST(Netns, HaveCookiesOfTheirOwn) {
 TEST(Netns, AreLeftAgain) {
   const Fd other = new_netns();
   ASSERT_TRUE(other) << "needs CAP_SYS_ADMIN";
-  const Fd here = std::move(*open_netns("/proc/self/ns/net"));
+  const Fd here = *open_netns("/proc/self/ns/net");
   const auto cookie = *netns_cookie(here.get());
   {
     auto scope = ScopedNetns::enter(other.get());
