@@ -34,6 +34,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(heddle_options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict -Wno-maybe-uninitialized -Wno-stringop-overflow -Wno-array-bounds>)
 endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # It finds what gcc's own library uses deprecated.
+  target_compile_options(heddle_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-deprecated-declarations>)
+endif()
 # Also for code that is compiled without our warnings: generated, Asio's, llhttp's.
 set(HEDDLE_SANITIZE_FLAGS)
 if(HEDDLE_SANITIZE)

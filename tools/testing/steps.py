@@ -192,7 +192,8 @@ def is_sanitized(name, labels):
 
 DEBUG = Tree("debug", lambda name, labels: not {"fuzz", "cluster"} & set(labels), whole=True)
 ASAN = Tree("asan", is_sanitized, {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:strict_string_checks=1",
-                                   "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"})
+                                   "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+                                   "ASAN_SYMBOLIZER_PATH": "/usr/bin/llvm-symbolizer-19"})
 SUPPRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tsan-suppressions")
 TSAN = Tree("tsan", lambda name, labels: is_sanitized(name, labels) and bool(THREADED.search(name)) and name not in UNINSTRUMENTED,
             {"TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={SUPPRESSIONS}"},
