@@ -153,8 +153,7 @@ TEST(RefusedHeads, AreCountedByReason) {
     Answerer answerer;
     Owner owner;
     const auto load = std::make_shared<PodLoad>();
-    auto server =
-        make_h1_server(loop.engine, std::move(ours), answerer, owner, ByteBudget(load, std::size_t{1} << 30));
+    auto server = make_h1_server(loop.engine, std::move(ours), answerer, owner, ByteBudget(load));
     client.say(text);
     ASSERT_TRUE(loop.until([&] { return client.ended; })) << text.substr(0, 60);
     for (std::size_t i = 0; i < refusal_count; ++i) {

@@ -42,8 +42,9 @@ class RawPeer : public ::testing::Test, public TunnelHandler {
                    std::string_view own_settings = empty_settings) {
     auto [ours, theirs] = make_pipe(loop_.loop);
     peer_ = std::make_unique<Talker>(std::move(theirs));
-    server_ = make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, settings, this,
-                             ByteBudget(load_, std::size_t{1} << 30));
+    load_->limits.buffered_bytes = std::size_t{1} << 30;
+    server_ =
+        make_h2_server(loop_.engine, std::move(ours), answerer_, owner_, settings, this, ByteBudget(load_));
     peer_->say(preface);
     peer_->say(own_settings);
   }
