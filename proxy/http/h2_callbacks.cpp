@@ -202,7 +202,10 @@ int H2Session::Callbacks::frame_send(nghttp2_session* session, const nghttp2_fra
 int H2Session::Callbacks::frame_not_send(nghttp2_session* session, const nghttp2_frame* frame, int,
                                          void* user) {
   if (frame->hd.type != NGHTTP2_HEADERS) return 0;
-  H2Stream* found = self(user).find(frame->hd.stream_id);
+  // nghttp2 does not know a request of ours any more; the answers of a flood of resets must not be searched
+  // for.
+  H2Stream* found =
+      self(user).server_ ? stream(session, frame->hd.stream_id) : self(user).find(frame->hd.stream_id);
   if (found == nullptr) return 0;
   if (self(user).server_) {
     // An answer that cannot be sent: without this its requester would wait for ever.
