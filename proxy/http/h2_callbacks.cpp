@@ -231,14 +231,22 @@ int H2Session::Callbacks::stream_close(nghttp2_session* session, std::int32_t id
 // moves it.
 ssize_t H2Session::Callbacks::read_source(nghttp2_session* session, std::int32_t id, std::uint8_t*,
                                           std::size_t limit, std::uint32_t* flags,
-                                          nghttp2_data_source* source, void*) {
+                                          nghttp2_data_source* source, void* user) {
   auto& stream = *static_cast<H2Stream*>(source->ptr);
+  H2Session& connection = self(user);
   const std::size_t ready = stream.unsent();
   if (ready == 0 && !stream.end_queued_) {
     stream.deferred_ = true;
     return NGHTTP2_ERR_DEFERRED;
   }
   const std::size_t size = std::min(ready, limit);
+  // nghttp2 goes on by itself as long as there is content. What is gathered counts as sent to whoever it came
+  // from, who then sends more.
+  if (size != 0 && connection.output_.size() + size > most_gathered) {
+    stream.deferred_ = stream.paused_ = true;
+    connection.paused_.push_back(&stream);
+    return NGHTTP2_ERR_DEFERRED;
+  }
   *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
   if (size == ready && stream.end_queued_) {
     *flags |= NGHTTP2_DATA_FLAG_EOF;

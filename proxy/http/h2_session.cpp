@@ -16,13 +16,11 @@ namespace heddle::proxy::http {
 namespace {
 
 constexpr int reads_per_turn = 4;
-// Frames of one write: those of one read (a last frame of up to 16 KiB follows), which the kernel sends in
-// one piece.
-constexpr std::size_t gather_size = most_read - 4 * 1024;
 constexpr int gathers_per_turn = 4;
 constexpr std::chrono::seconds ping_interval{10};
 constexpr std::chrono::seconds ping_timeout{3};
 constexpr std::chrono::seconds shutdown_notice{1};
+constexpr std::chrono::milliseconds owed_look{10};
 // Frames for a peer that reads nothing, from which on it is not read from either.
 constexpr std::size_t most_unread = 2000;
 // Un-consumed content of a stream that is refused more of it when the pod's account is nearly full.
@@ -75,7 +73,7 @@ void H2Stream::send(std::span<const std::byte> bytes, bool end) {
     session_->account();
   }
   if (end) end_queued_ = true;
-  if (std::exchange(deferred_, false)) nghttp2_session_resume_data(session_->session_, id_);
+  if (!paused_ && std::exchange(deferred_, false)) nghttp2_session_resume_data(session_->session_, id_);
   session_->flush_later();
 }
 
@@ -178,6 +176,7 @@ H2Stream* H2Session::find(std::int32_t id) const {
 void H2Session::detach(H2Stream& stream, std::uint32_t error_code) {
   if (stream.session_ == nullptr) return;
   if (stream.owed_ != 0) std::erase(sent_, &stream);
+  if (std::exchange(stream.paused_, false)) std::erase(paused_, &stream);
   const std::uint32_t slot = stream.slot_;
   std::unique_ptr<H2Stream> owned = std::move(streams_[slot]);
   if (slot + 1 != streams_.size()) {
@@ -186,9 +185,9 @@ void H2Session::detach(H2Stream& stream, std::uint32_t error_code) {
   }
   streams_.pop_back();
   stream.session_ = nullptr;
-  if (stream.connection_owed_ != 0 && !closed_) {
-    nghttp2_session_consume_connection(session_, stream.connection_owed_);
-    flush_later();
+  if (!closed_) {
+    owed_by_gone_ += stream.connection_owed_;
+    give_back_owed();
   }
   release_head(stream);
   queued_ -= stream.unsent();
@@ -350,6 +349,7 @@ void H2Session::on_turn() {
   if (std::exchange(capacity_changed_, false)) on_capacity();
   if (closed_) return;
   if (std::exchange(want_read_, false)) read();
+  if (!closed_) give_back_owed();
   flush();
   watch();
 }
@@ -389,7 +389,7 @@ void H2Session::read() {
 }
 
 bool H2Session::gather() {
-  while (output_.size() < gather_size) {
+  while (output_.size() < most_gathered) {
     const std::uint8_t* bytes = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
     if (size < 0) return false;
@@ -416,6 +416,7 @@ void H2Session::flush() {
         blocked_ = true;
         break;
       case Output::Flushed::all:
+        resume_paused();
         break;
     }
     if (i == gathers_per_turn) {
@@ -436,6 +437,31 @@ void H2Session::tell_sent() {
     stream.on_sent(std::exchange(stream.owed_, 0));
     if (closed_) return;
   }
+}
+
+// What a stream brought that has ended may still be in our hands, on its way to a slow reader: were its
+// window given back at once, more would come however much the pod holds. Nobody tells when that left, so the
+// account is looked at.
+void H2Session::give_back_owed() {
+  if (owed_by_gone_ == 0) return;
+  if (budget().tight()) {
+    if (!owed_timer_)
+      owed_timer_ = std::make_unique<Timer>(engine_.loop(), [this] {
+        if (!closed_) give_back_owed();
+      });
+    if (!owed_timer_->armed()) owed_timer_->arm(owed_look);
+    return;
+  }
+  nghttp2_session_consume_connection(session_, std::exchange(owed_by_gone_, 0));
+  flush_later();
+}
+
+void H2Session::resume_paused() {
+  for (H2Stream* stream : paused_) {
+    stream->paused_ = stream->deferred_ = false;
+    nghttp2_session_resume_data(session_, stream->id_);
+  }
+  paused_.clear();
 }
 
 void H2Session::end_streams(std::uint32_t error_code) {

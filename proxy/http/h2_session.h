@@ -41,6 +41,10 @@ struct H2Settings {
 H2Settings mesh_settings();
 constexpr std::uint32_t mesh_bulk_window = 1 << 20;
 
+// Frames of one write. Those of two reads, bulk's, are two packets with their framing and TLS's: see
+// most_read.
+constexpr std::size_t most_gathered = 126 * 1024;
+
 class H2Session;
 
 // One stream of a session: an exchange or a tunnel. Owned by the session from attach() on, which buries it
@@ -88,7 +92,8 @@ class H2Stream : public Buried {
   std::unique_ptr<Fields> trailers_;
   bool end_queued_ = false;
   bool end_sent_ = false;  // END_STREAM went out
-  bool deferred_ = false;  // nghttp2 asked for content when there was none
+  bool deferred_ = false;  // nghttp2 asked for content when there was none, or no room for it
+  bool paused_ = false;    // there was no room: in H2Session::paused_
   bool reset_by_peer_ = false;
   bool refused_ = false;    // its content is thrown away, RST_STREAM is on its way
   std::uint32_t slot_ = 0;  // in H2Session::streams_
@@ -151,6 +156,8 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   void flush();
   bool gather();
   void tell_sent();
+  void resume_paused();
+  void give_back_owed();
   void fail();
   void end_streams(std::uint32_t error_code);
   void detach(H2Stream& stream, std::uint32_t error_code);
@@ -172,13 +179,16 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   HeldBytes held_;
   std::size_t queued_ = 0;  // content in all streams' queues and heads that nghttp2 holds
   std::vector<std::unique_ptr<H2Stream>> streams_;
-  std::vector<H2Stream*> sent_;  // have something to tell by on_sent()
+  std::vector<H2Stream*> sent_;    // have something to tell by on_sent()
+  std::vector<H2Stream*> paused_;  // have content for which output_ is too full
   std::unique_ptr<Timer> ping_timer_;
   std::unique_ptr<Timer> shutdown_timer_;
+  std::unique_ptr<Timer> owed_timer_;
   std::unique_ptr<Farewell> farewell_;  // has a server's stream once all is said
   Glitches glitches_;
   std::size_t head_bytes_ = 0;     // of the header block that arrives, decoded
   const char* hostile_ = nullptr;  // what the peer did too much of: the connection ends
+  std::size_t owed_by_gone_ = 0;   // of the connection's window, by streams that have ended
   std::int32_t open_head_ = 0;     // stream whose HEADERS came and whose header block has not ended
   bool waiting_for_pong_ = false;
   bool want_read_ = false;

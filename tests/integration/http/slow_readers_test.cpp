@@ -168,6 +168,7 @@ TEST_F(SlowReaders, OfManyHttp2StreamsStayWithinThePodsLimitAndGetEverything) {
     EXPECT_EQ(asker->status, 200);
     EXPECT_EQ(asker->content.size(), size);
   }
+  for (const PodRef& pod : {lab_.client_pod, lab_.server_pod}) EXPECT_EQ(pod->load->streams_refused, 0u);
   EXPECT_LE(most_, limit);
   EXPECT_FALSE(owner.closed);
   client.close();

@@ -181,6 +181,56 @@ struct Lender final : H2ClientOwner {
   void client_closed(H2Client&) override {}
 };
 
+// Answers each request at once, with content.
+struct Generous final : Handler {
+  RequestPeer* start(RequestHead&, bool, ResponsePeer& requester) override {
+    ResponseHead head;
+    head.version = Version::http2;
+    head.status = 200;
+    requester.respond(head, false);
+    requester.data(std::as_bytes(std::span(content)), true);
+    return nullptr;
+  }
+  const std::string content = std::string(10'000, 'c');
+};
+
+TEST(AnswersThatHaveEnded, BringNoMoreOfThemWhileThePodHoldsMuch) {
+  constexpr std::size_t count = 40;
+  const auto load = std::make_shared<PodLoad>();
+  load->limits.buffered_bytes = limit;
+  TestLoop loop;
+  auto [ours, theirs] = make_pipe(loop.loop, 64 * 1024);
+  Generous app;
+  Owner owner;
+  Lender lender;
+  auto server =
+      make_h2_server(loop.engine, std::move(theirs), app, owner, mesh_settings(), nullptr, ByteBudget());
+  H2Client client(loop.engine, std::move(ours), lender, mesh_settings(), true, ByteBudget(load));
+  ASSERT_TRUE(loop.until([&] { return client.available(); }));
+  load->buffered_bytes = limit / 2;
+  RequestHead head;
+  head.version = Version::http2;
+  head.set_method("GET");
+  head.set_target("/");
+  head.set_authority("a");
+  std::vector<std::unique_ptr<Asker>> askers;
+  for (std::size_t i = 0; i < count; ++i) {
+    askers.push_back(std::make_unique<Asker>());
+    askers.back()->consume = false;  // it waits for a slow reader
+    askers.back()->peer = client.start(head, true, *askers.back());
+  }
+  const auto got = [&] {
+    std::size_t all = 0;
+    for (const auto& asker : askers) all += asker->content.size();
+    return all;
+  };
+  for (int i = 0; i < 40; ++i) loop.settle();
+  EXPECT_LE(got(), limit / 16) << "more than the connection's window";
+  EXPECT_GT(got(), limit / 32);
+  load->buffered_bytes = 0;
+  EXPECT_TRUE(loop.until([&] { return got() == count * app.content.size(); })) << got();
+}
+
 TEST(HostileUploads, AreRefusedWhenManyConnectionsFillThePodTogether) {
   TestLoop loop;
   const auto load = std::make_shared<PodLoad>();
