@@ -255,9 +255,9 @@ def build_kubernetes(settings):
 
 # What can be compiled while tests of an earlier step run, in the order in which it is wanted; all of it after the debug
 # tree, of which clang-tidy and the headers need the generated sources.
-AHEAD = {"cluster": kubernetes, "asan": lambda settings: prepare(settings, ASAN),
-         "tsan": lambda settings: prepare(settings, TSAN), "fuzz": lambda settings: prepare(settings, FUZZ),
-         "tidy": lambda settings: look_at_sources(settings), "headers": lambda settings: compile_headers(settings)}
+AHEAD = {"asan": lambda settings: prepare(settings, ASAN), "tsan": lambda settings: prepare(settings, TSAN),
+         "fuzz": lambda settings: prepare(settings, FUZZ), "tidy": lambda settings: look_at_sources(settings),
+         "headers": lambda settings: compile_headers(settings), "cluster": kubernetes}
 
 
 def formatting(settings):

@@ -14,7 +14,7 @@
 namespace heddle::proxy {
 namespace {
 
-struct FunctionHandler : IoHandler {
+struct FunctionHandler final : IoHandler {
   std::function<void(std::uint32_t)> call;
   void on_io(std::uint32_t events) override { call(events); }
 };
