@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
                                                               {"connections", load_connections},
                                                               {"bulk", load_bulk}};
   for (const auto& [name, load] : loads)
-    add_load(app, options, name, [&options, load = load] { load(options.load).print(); });
+    add_load(app, options, name, [&options, make = load] { make(options.load).print(); });
   add_load(app, options, "idle-http1", [&options] { hold_idle(options.load, true); });
   add_load(app, options, "idle-bytes", [&options] { hold_idle(options.load, false); });
   CLI11_PARSE(app, argc, argv);
