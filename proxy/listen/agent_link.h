@@ -71,7 +71,7 @@ class AgentLink final : public tls::CertifyRequester {
   bool connected() const { return ready_; }
   std::size_t pods() const { return pods_.size(); }
   template <class Visit>
-  void for_each_pod(Visit visit) const {
+  void for_each_pod(const Visit& visit) const {
     for (const auto& [id, held] : pods_) visit(*held.pod);
   }
 
