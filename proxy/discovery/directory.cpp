@@ -39,7 +39,7 @@ class Table final : public WorkerDirectory, public std::enable_shared_from_this<
         sweep_(loop, [this] { forget_idle(); }) {}
   ~Table() override { upstream_.destroyed(); }
 
-  DestinationRef lookup(const Pod& client, LookupKey key) {
+  DestinationRef lookup(const Pod& client, const LookupKey& key) {
     auto it = entries_.find(key);
     if (it == entries_.end()) {
       auto destination = std::make_shared<Destination>(random_());
