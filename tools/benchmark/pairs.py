@@ -9,23 +9,9 @@ import time
 
 import handshake
 import peers
-from lab import PRIORITY, Topology, fail
+from lab import OBJECTS, PRIORITY, Topology, fail
 
 BACKEND = {"h1": 7001, "h2": 7002, "tcp": 7003}
-
-OBJECTS = """
-apiVersion: v1
-kind: Node
-metadata: {name: one}
----
-apiVersion: v1
-kind: Node
-metadata: {name: two}
----
-apiVersion: v1
-kind: Namespace
-metadata: {name: bench}
-"""
 POD = """---
 apiVersion: v1
 kind: Pod
