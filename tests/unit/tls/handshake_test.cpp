@@ -273,7 +273,8 @@ TEST_F(AcceptingOfTwo, CountsEachPodForItself) {
   EXPECT_TRUE(accepting.admit(third, 2, IpAddress::v4(1), {}));
 }
 
-// A client that is not ours: OpenSSL over a blocking socket, on its own thread.
+// A client that is not ours: OpenSSL over a blocking socket, on its own thread. What that thread writes has to
+// be declared before the client, which waits for it.
 struct ForeignClient {
   explicit ForeignClient(Fd socket, const char* most = nullptr) : fd(std::move(socket)) {
     ::fcntl(fd.get(), F_SETFL, 0);
@@ -283,6 +284,7 @@ struct ForeignClient {
     SSL_set_fd(ssl, fd.get());
   }
   ~ForeignClient() {
+    ::shutdown(fd.get(), SHUT_RDWR);  // ends what a failed test left waiting
     if (thread.joinable()) thread.join();
     SSL_free(ssl);
     SSL_CTX_free(context);
@@ -329,12 +331,12 @@ TEST_F(TlsHandshake, IssuesNoSessionTickets) {
   server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
                                                IpAddress{}, both_protocols, 5s,
                                                [&](Result<Established> r) { server->result = std::move(r); });
-  ForeignClient foreign(std::move(a));
   static std::atomic<int> tickets;
   tickets = 0;
+  std::atomic<bool> read{false};
+  ForeignClient foreign(std::move(a));
   SSL_CTX_set_session_cache_mode(foreign.context, SSL_SESS_CACHE_CLIENT);
   SSL_CTX_sess_set_new_cb(foreign.context, [](SSL*, SSL_SESSION*) { return ++tickets, 0; });
-  std::atomic<bool> read{false};
   foreign.connect([&](SSL* ssl) {
     char byte = 0;
     read = SSL_read(ssl, &byte, 1) == 1;
@@ -353,8 +355,8 @@ TEST_F(TlsHandshake, EndsWithAFloodOfKeyUpdates) {
   server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
                                                IpAddress{}, both_protocols, 5s,
                                                [&](Result<Established> r) { server->result = std::move(r); });
-  ForeignClient foreign(std::move(a));
   std::atomic<int> sent{0};
+  ForeignClient foreign(std::move(a));
   foreign.connect([&](SSL* ssl) {
     while (sent < 1'000'000 && SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 &&
            SSL_do_handshake(ssl) == 1)
@@ -375,8 +377,8 @@ TEST_F(TlsHandshake, FollowsAKeyUpdate) {
   server->handshake = server->endpoint->accept(make_tcp_stream(loop.loop, std::move(b)), server->pod,
                                                IpAddress{}, both_protocols, 5s,
                                                [&](Result<Established> r) { server->result = std::move(r); });
-  ForeignClient foreign(std::move(a));
   std::atomic<bool> echoed{false};
+  ForeignClient foreign(std::move(a));
   foreign.connect([&](SSL* ssl) {
     char bytes[8] = {};
     for (int i = 0; i < 100; ++i) {
