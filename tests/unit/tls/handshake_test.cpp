@@ -273,8 +273,8 @@ TEST_F(AcceptingOfTwo, CountsEachPodForItself) {
   EXPECT_TRUE(accepting.admit(third, 2, IpAddress::v4(1), {}));
 }
 
-// A client that is not ours: OpenSSL over a blocking socket, on its own thread. What that thread writes has to
-// be declared before the client, which waits for it.
+// A client that is not ours: OpenSSL over a blocking socket, on its own thread. What that thread writes has
+// to be declared before the client, which waits for it.
 struct ForeignClient {
   explicit ForeignClient(Fd socket, const char* most = nullptr) : fd(std::move(socket)) {
     ::fcntl(fd.get(), F_SETFL, 0);
