@@ -81,6 +81,8 @@ void TunnelEnd::on_close(std::uint32_t error_code) {
   stream->end_ = nullptr;
   // Closed without an error after both ends: what was received is still there to be read.
   if (error_code == NGHTTP2_NO_ERROR && stream->end_received_) return;
+  spdlog::debug("mesh: tunnel reset stream={} by_peer={} error={}", id_, reset_by_peer(),
+                nghttp2_http2_strerror(error_code));
   stream->broke(ECONNRESET);
 }
 

@@ -219,6 +219,11 @@ void Pipeline::relay() {
 }
 
 void Pipeline::ended(const RelayEnd& end) {
+  if (*end.error != '\0') {
+    spdlog::debug("connection reset pod={}/{} client={} endpoint={} reason=\"{}\" bytes_in={} bytes_out={}",
+                  pod->ns, pod->name, client_address_.to_string(), upstream_->address.to_string(), end.error,
+                  end.from_client, end.to_client);
+  }
   if (end.from_client + end.to_client > 0) bytes_ended(end.client_first);
   if (worker_.telemetry && worker_.telemetry->recording()) {
     TrafficRecord record = describe();
@@ -236,6 +241,8 @@ void Pipeline::ended(const RelayEnd& end) {
 
 void Pipeline::refuse(const char* reason) {
   if (state_ == State::over) return;
+  spdlog::debug("connection reset pod={}/{} client={} reason=\"{}\"", pod->ns, pod->name,
+                client_address_.to_string(), reason);
   if (worker_.telemetry) {
     const bool outbound = describe().direction == Direction::outbound;
     Labels labels = render_label("namespace", pod->ns);

@@ -6,10 +6,10 @@
   load_programs.py load ADDRESS          requests to ADDRESS:80, lines to ADDRESS:9000; reads words from standard input
 
 The client answers each word that it reads with one line of JSON:
-  count   how many requests and lines were answered, what failed since the last time (when, what and how), and the
-          longest that an answer took since then
+  count   how many requests and lines were answered, what failed since the last time (when it began and ended, from which
+          address and port, what and how), and the longest that an answer took since then
   idle    opens connections, uses each once and keeps them
-  probe   uses each connection that `idle` opened once more; how many answered, were ended in order, failed
+  probe   uses each connection that `idle` opened once more; how many answered, were ended in order, what failed
 """
 import errno
 import http.server
@@ -76,14 +76,22 @@ def failure(error):
     return f"{type(error).__name__} {error}"
 
 
+def failed(began, name, connection, error):
+    """What is to know of a failure, to be found again in proxies' logs."""
+    return {"began": began, "ended": time.time(), "who": connection.who if connection else "",
+            "what": f"{name} {connection.step if connection else 'connecting'} after {time.time() - began:.2f} s: {failure(error)}"}
+
+
 class Lines:
     """Bytes that no proxy knows: each line must come back."""
     kind = "opaque"
     port = 9000
+    step = "opened"  # what was done last, in words
 
     def __init__(self, address):
         self.socket = socket.create_connection((address, self.port), timeout=SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.who = "{}:{}".format(*self.socket.getsockname()[:2])
 
     def ended(self):
         """In order by the other side. A reset is a failure."""
@@ -93,7 +101,9 @@ class Lines:
     def ask(self, word):
         """Whether the connection can be used again."""
         line = b"woven " + word.encode() + b"\n"
+        self.step = "sending"
         self.socket.sendall(line)
+        self.step = "waiting for the line"
         back = b""
         while not back.endswith(b"\n"):
             data = self.socket.recv(65536)
@@ -114,7 +124,9 @@ class Requests(Lines):
 
     def ask(self, word):
         path = "/" + word
+        self.step = "sending"
         self.socket.sendall(f"GET {path} HTTP/1.1\r\nhost: web\r\n\r\n".encode())
+        self.step = "waiting for the answer"
         received = b""
         while b"\r\n\r\n" not in received:
             received += self._more(received)
@@ -151,7 +163,7 @@ class Load:
         name = f"{kind.kind} {'kept' if kept else 'new'}"
         connection, opened, number = None, 0.0, 0
         while True:
-            began = time.monotonic()
+            began, now = time.monotonic(), time.time()
             number += 1
             try:
                 if connection and (began - opened >= kept or connection.ended()):
@@ -163,7 +175,7 @@ class Load:
                     opened = 0.0
                 self.count(name, time.monotonic() - began)
             except (OSError, Failed, ValueError) as error:
-                self.fail(f"{name} opened {began - opened:.1f} s before" if connection else f"{name} connecting", began, error)
+                self.fail(now, f"{name}, opened {began - opened:.1f} s before," if connection else f"{name},", connection, error)
                 if connection:
                     connection.close()
                 connection = None
@@ -174,9 +186,9 @@ class Load:
             self.answered[name] = self.answered.get(name, 0) + 1
             self.slowest = max(self.slowest, took)
 
-    def fail(self, name, began, error):
+    def fail(self, began, name, connection, error):
         with self.lock:
-            self.failures.append(f"{time.strftime('%H:%M:%S')} {name} after {time.monotonic() - began:.2f} s: {failure(error)}")
+            self.failures.append(failed(began, name, connection, error))
 
     def do_count(self):
         with self.lock:
@@ -190,12 +202,13 @@ class Load:
         self.idle = []
         for number in range(IDLE):
             for kind in (Requests, Lines):
+                connection, began = None, time.time()
                 try:
                     connection = kind(self.address)
                     connection.ask(f"idle-{number}")
                     self.idle.append((f"{kind.kind} idle {number}", connection))
                 except (OSError, Failed, ValueError) as error:
-                    self.fail(f"{kind.kind} idle {number} at its begin", time.monotonic(), error)
+                    self.fail(began, f"{kind.kind} idle {number} at its begin,", connection, error)
         return {"idle": len(self.idle)}
 
     def do_probe(self):
@@ -204,14 +217,13 @@ class Load:
         kept = []
 
         def probe(name, connection):
-            began = time.monotonic()
+            began = time.time()
             try:
                 ended = connection.ended()
                 again = not ended and connection.ask("probe")
             except (OSError, Failed, ValueError) as error:
                 with self.lock:
-                    out["failed"].append(f"{time.strftime('%H:%M:%S')} {name} after {time.monotonic() - began:.2f} s: "
-                                         f"{failure(error)}")
+                    out["failed"].append(failed(began, name, connection, error))
                 return
             with self.lock:
                 out["ended" if ended else "answered"] += 1

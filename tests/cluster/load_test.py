@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """What must hold under load in a real cluster: a running Deployment is enrolled and released, and agent, proxy and control
-are replaced, while clients in and outside of the mesh ask without a pause. Nothing that they ask for fails.
+are replaced, while clients in and outside of the mesh ask without a pause. Nothing that they ask for fails; if something does,
+the end of this test's output is what heddle's containers wrote around that moment.
 
 Exit status: 0 passed, 1 failed.
 """
@@ -10,7 +11,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 
+from container_logs import ContainerLogs, clock
 from fixture import SECONDS, arguments, cluster_up
 from installation import OLD, Installation
 
@@ -76,6 +79,9 @@ spec:
 GIVEN = arguments(__doc__)
 CLUSTER = cluster_up(2)
 HEDDLE = Installation(CLUSTER, GIVEN.bin_dir)
+LOGS = ContainerLogs(CLUSTER, "heddle")
+FAILURES = []  # of all clients
+SHOWN = 3  # moments of failures that are explained
 
 
 class Client:
@@ -93,6 +99,26 @@ class Client:
         return json.loads(self.process.stdout.readline() or '{"ended": true}')
 
 
+class Explanation:
+    """Everything that may say why requests failed: those of a moment together."""
+
+    @staticmethod
+    def show_logs():
+        CLUSTER.show_logs()
+        LOGS.end()
+        moments = []
+        for one in sorted(FAILURES, key=lambda one: one["ended"]):
+            if not moments or one["ended"] - moments[-1][0]["ended"] > 1:
+                moments.append([])
+            moments[-1].append(one)
+        for failures in moments[:SHOWN]:
+            for one in failures:
+                print(f"=== {clock(one['ended'])} {one['client']} from {one['who'] or '?'}: {one['what']}")
+            LOGS.show(failures[0]["ended"], [one["who"] for one in failures if one["who"]])
+        if not moments:
+            LOGS.show(time.time(), [])
+
+
 def pods(namespace, component=None):
     """Those that run; of heddle's, of one component."""
     selector = ("-l", "app.kubernetes.io/component=" + component) if component else ()
@@ -101,25 +127,25 @@ def pods(namespace, component=None):
 
 def ask_all(word):
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        return dict(zip(LOAD, pool.map(lambda client: client.ask(word), LOAD.values())))
+        said = dict(zip(LOAD, pool.map(lambda client: client.ask(word), LOAD.values())))
+    for name, one in said.items():
+        FAILURES.extend(dict(failure, client=name) for failure in one.get("failures", []) + one.get("failed", []))
+    return said
 
 
 def unharmed():
     """Nothing that was asked for failed since this was last called, and each client goes on to get every kind of answer."""
-    failures = {}
+    known = len(FAILURES)
 
     def counted():
-        said = ask_all("count")
-        for name, one in said.items():
-            failures[name] = failures.get(name, []) + one["failures"]
-        return {name: one["answered"] for name, one in said.items()}
+        return {name: one["answered"] for name, one in ask_all("count").items()}
     before = counted()
 
     def goes_on(after):
-        return any(failures.values()) or all(after[name].get(kind, 0) >= before[name].get(kind, 0) + ANSWERS for name in LOAD
-                                             for kind in ("http kept", "http new", "opaque kept", "opaque new"))
+        return FAILURES[known:] or all(after[name].get(kind, 0) >= before[name].get(kind, 0) + ANSWERS for name in LOAD
+                                       for kind in ("http kept", "http new", "opaque kept", "opaque new"))
     eventually(lambda: f"answers of each kind; before {before}, now {counted()}", lambda: goes_on(counted()), 60, 0.2)
-    assert not any(failures.values()), json.dumps(failures, indent=1)
+    assert not FAILURES[known:], json.dumps(FAILURES[known:], indent=1)
     print(f"  {sum(sum(of_kind.values()) for of_kind in counted().values())} answers until now, none failed", flush=True)
 
 
@@ -168,7 +194,7 @@ def everything_is_upgraded_with_a_changed_setting():
     before = {pod["metadata"]["name"] for pod in pods("heddle", "proxy")}
     # It asks kubectl what was chosen at the installation.
     CLUSTER.apply(CLUSTER.run("env", "KUBECONFIG=" + CLUSTER.kubeconfig(), f"PATH={CLUSTER.build}/bin:/usr/bin:/bin",
-                              GIVEN.bin_dir + "/heddle", "upgrade", *OLD, "--log-level", "debug"))
+                              GIVEN.bin_dir + "/heddle", "upgrade", *OLD, "--log-level", "trace"))
     eventually("a proxy is told to end", lambda: any(pod["metadata"].get("deletionTimestamp") for pod in pods("heddle", "proxy")
                                                      if pod["metadata"]["name"] in before), 60, 0.05)
     idle_answer()
@@ -219,7 +245,7 @@ def prepare():
     HEDDLE.load_image()
     sleeping = POD % (HERE, "sleep, infinity")
     CLUSTER.apply("---".join([APPLICATION] + [CLIENT % (name, *where) + sleeping for name, where in CLIENTS.items()]))
-    HEDDLE.install("--set", f"proxy.shutdownGraceSeconds={GRACE}")
+    HEDDLE.install("--log-level", "debug", "--set", f"proxy.shutdownGraceSeconds={GRACE}")
     eventually("the application runs", lambda: len(pods("shop")) == SERVERS + 2 and pods("default"), 60, 0.5)
 
 
@@ -228,5 +254,5 @@ if __name__ == "__main__":
     LOAD = {name: Client(name, namespace) for name, (namespace, _) in CLIENTS.items()}
     run_cases([a_load_that_nothing_disturbs_has_no_failures, a_running_deployment_is_enrolled, agents_and_control_are_replaced,
                everything_is_upgraded_with_a_changed_setting, a_proxy_that_surges_takes_over_while_the_old_one_lives,
-               a_running_deployment_is_released], GIVEN, CLUSTER, SECONDS)
+               a_running_deployment_is_released], GIVEN, Explanation, SECONDS)
     sys.exit(1)
