@@ -122,8 +122,13 @@ void AgentLink::handle(AgentWelcome welcome, std::vector<Fd>&) {
 
 void AgentLink::handle(const AgentPodUpsert& upsert, std::vector<Fd>& descriptors) {
   const std::shared_ptr<Pod>& pod = upsert.pod;
-  if (stopped_) return answer(pod->id, pod->generation, "this proxy drains");
   auto found = pods_.find(pod->id);
+  if (stopped_) {
+    // Not served anew, but it lives: what it has here may end by itself.
+    if (found != pods_.end() && found->second.pod->netns_cookie == pod->netns_cookie)
+      found->second.in_snapshot = true;
+    return answer(pod->id, pod->generation, "this proxy drains");
+  }
   if (found != pods_.end() && found->second.pod->netns_cookie != pod->netns_cookie) {
     forget(found);
     found = pods_.end();

@@ -292,6 +292,29 @@ TEST_F(AgentLinkTest, KeepsTheListenersForAnAgentThatComesBackWhileItDrains) {
   EXPECT_TRUE(run_until([&] { return !link->is_only_holder(); }));
 }
 
+// Their requests would be cut, with seconds of the grace left.
+TEST_F(AgentLinkTest, KeepsThePodsOfWhichANewAgentTellsWhileItDrains) {
+  link->start();
+  welcome();
+  upsert(pod(1));
+  upsert(pod(2));
+  snapshot_end();
+  for (int i = 0; i < 3; ++i) next();
+  link->stop_serving(AgentLink::Listeners::keep);
+  agent.reset();
+  accept();
+  for (int i = 0; i < 4; ++i) next();  // Hello, two pods that it holds, HeldEnd
+  lanes[0].calls.clear();
+  upsert(pod(1, 2));
+  snapshot_end();
+  const auto ack = next();
+  EXPECT_EQ(ack.pod_ack().id(), 1u);
+  EXPECT_NE(ack.pod_ack().error(), "") << "it serves nobody anew";
+  EXPECT_EQ(next().snapshot_ack().pods(), 1u);
+  EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"remove 2", "ready"})) << "the agent does not know pod 2";
+  EXPECT_TRUE(run_until([&] { return observed.calls.back() == "served"; }));
+}
+
 TEST_F(AgentLinkTest, LetsTheListenersGoWhenANewerProxyHasThem) {
   serve_first_pod();
   link->stop_serving(AgentLink::Listeners::let_go);
