@@ -144,6 +144,7 @@ void ProxyLinks::dispatch(Link& link, const node::FromProxy& message, std::vecto
   switch (message.message_case()) {
     case node::FromProxy::kHello:
       link.version = message.hello().version();
+      link.leaving = message.hello().draining();
       // Nobody started after this moment: a proxy must not claim to be younger than all that will ever come.
       link.started_unix_ms = std::min(message.hello().started_unix_ms(), unix_us() / 1000);
       link.state = Link::State::greeting;
@@ -225,7 +226,7 @@ void ProxyLinks::send_snapshot(Link& link) {
   welcome.mutable_welcome()->set_node_name(options_.node_name);
   for (const auto& ip : options_.node_ips) welcome.mutable_welcome()->add_node_ips(ip);
   enqueue_bytes(link, welcome.SerializeAsString());
-  link.state = Link::State::snapshot;
+  link.state = link.leaving ? Link::State::draining : Link::State::snapshot;
   for (const auto& [pod_id, cookie] : link.stale) {
     node::ToProxy remove;
     remove.mutable_pod_remove()->set_id(pod_id);

@@ -150,6 +150,7 @@ void ProxyLinks::on_ack(Link& link, std::uint32_t pod_id, std::uint64_t generati
   const auto found = served_.find(pod_id);
   if (found == served_.end()) return;  // withdrawn meanwhile
   auto& told = link.told[pod_id];
+  if (!error.empty() && link.state == Link::State::draining) return;  // it serves no pod anew
   if (!error.empty()) {
     ++totals_.ack_errors;
     if (link.log.take(std::chrono::steady_clock::now())) {

@@ -40,6 +40,7 @@ struct ProxyLinks::Link {
   std::uint32_t malformed = 0;
   std::uint32_t held = 0;  // Held messages so far
   std::uint32_t certifying = 0;
+  bool leaving = false;  // it was told to end before it connected
   std::string version;
   State state = State::connected;
   std::vector<std::pair<std::uint32_t, std::uint64_t>> stale;  // pods (id, cookie) it holds that are gone

@@ -59,7 +59,6 @@ void AgentLink::start() {
 }
 
 void AgentLink::connect() {
-  if (stopped_ && !holds_listeners()) return;
   // Answers of workers that are still on their way belong to the conversation that ended.
   connection_.reset();
   ++conversation_;
@@ -83,7 +82,6 @@ void AgentLink::connect() {
 
 void AgentLink::retry(const Error& error) {
   ready_ = false;
-  if (stopped_ && !holds_listeners()) return;
   if (!std::exchange(logged_, true)) {
     spdlog::warn(
         "agent away, pods are served as they are path={} error=\"{}\" next=\"see that heddle-agent runs\"",
@@ -93,11 +91,12 @@ void AgentLink::retry(const Error& error) {
 }
 
 void AgentLink::greet() {
-  connection_->send(encode_hello(options_.version, static_cast<std::uint32_t>(::getpid()), started_unix_ms_));
+  connection_->send(
+      encode_hello(options_.version, static_cast<std::uint32_t>(::getpid()), started_unix_ms_, stopped_));
   std::uint32_t given = 0;
   for (auto& [id, held] : pods_) {
     held.in_snapshot = false;
-    if (held.leaving) continue;
+    if (!held.listeners) continue;  // let go of
     connection_->send(encode_held(*held.pod), held.listeners);
     ++given;
   }
@@ -307,7 +306,6 @@ void AgentLink::request_sockets(unsigned lane, std::uint32_t pod_id, bool ipv6, 
 void AgentLink::stop_serving(Listeners listeners) {
   stopped_ = true;
   if (listeners == Listeners::keep) return;
-  retry_timer_.cancel();
   for (auto& [id, held] : pods_) held.listeners.reset();
 }
 

@@ -61,7 +61,8 @@ class AgentLink final : public tls::CertifyRequester {
     let_go,  // a newer proxy has them
     keep,    // until the process ends, also for an agent that comes back and has nobody else to get them from
   };
-  // Pods are refused from now on.
+  // Pods are refused from now on. The conversation goes on, with later agents too: what still runs needs
+  // sockets.
   void stop_serving(Listeners listeners);
   // Nobody but this process may have the pods' listeners: if it ended now, connections would be refused.
   bool is_only_holder() const { return !ready_ && holds_listeners(); }

@@ -182,11 +182,13 @@ Result<AgentMessage> decode_agent_message(std::string_view bytes, std::size_t de
   return AgentMessage(AgentUnknown{});
 }
 
-std::string encode_hello(const std::string& version, std::uint32_t pid, std::uint64_t started_unix_ms) {
+std::string encode_hello(const std::string& version, std::uint32_t pid, std::uint64_t started_unix_ms,
+                         bool draining) {
   node::FromProxy message;
   message.mutable_hello()->set_version(version);
   message.mutable_hello()->set_pid(pid);
   message.mutable_hello()->set_started_unix_ms(started_unix_ms);
+  message.mutable_hello()->set_draining(draining);
   return serialize(message);
 }
 

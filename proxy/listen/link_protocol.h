@@ -60,7 +60,8 @@ using AgentMessage = std::variant<AgentWelcome, AgentPodUpsert, AgentPodRejected
 Result<AgentMessage> decode_agent_message(std::string_view bytes, std::size_t descriptors);
 
 // What the proxy says (FromProxy), ready to send.
-std::string encode_hello(const std::string& version, std::uint32_t pid, std::uint64_t started_unix_ms);
+std::string encode_hello(const std::string& version, std::uint32_t pid, std::uint64_t started_unix_ms,
+                         bool draining);
 std::string encode_held(const Pod& pod);
 std::string encode_held_end(std::uint32_t pods);
 std::string encode_pod_ack(std::uint32_t id, std::uint64_t generation, const std::string& error);

@@ -60,6 +60,7 @@ FakeProxy::FakeProxy(const std::string& socket, Script script) : script_(std::mo
     node::FromProxy hello;
     hello.mutable_hello()->set_version("fake");
     hello.mutable_hello()->set_started_unix_ms(script_.started_unix_ms);
+    hello.mutable_hello()->set_draining(script_.draining);
     hello.mutable_hello()->set_pid(static_cast<std::uint32_t>(::getpid()));
     send(hello);
     for (auto& [id, held] : script_.held) {

@@ -49,6 +49,7 @@ class FakeProxy {
     bool say_hello = true;
     bool answer_snapshot = true;
     std::uint64_t started_unix_ms = 0;
+    bool draining = false;
     std::map<std::uint32_t, HeldPod> held;  // given back to the agent
   };
   FakeProxy(const std::string& socket, Script script);

@@ -89,6 +89,33 @@ TEST_F(AgentTest, KeepsTheYoungerProxyWhenTheOlderOneComesBackLater) {
   EXPECT_FALSE(first.told_to_drain(std::chrono::milliseconds(100)));
 }
 
+// Its agent was replaced while it drained.
+TEST_F(AgentTest, GivesADrainingProxySocketsAndNewPodsToOthersOnly) {
+  start();
+  const TestPod pod = make_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  FakeProxy::Script script;
+  script.draining = true;
+  script.started_unix_ms = 1000;
+  script.ack_error = "this proxy drains";
+  FakeProxy old(proxy_socket(), std::move(script));
+  ASSERT_TRUE(old.serves()) << "the snapshot tells it which pods live";
+  ASSERT_TRUE(old.has_pod(pod.id));
+  EXPECT_TRUE(old.take_socket(old.pod(pod.id)->id(), false));
+  // Nobody waits for its word on a new pod, which would take until the deadline of acknowledgements.
+  const TestPod later = make_pod();
+  const auto begun = std::chrono::steady_clock::now();
+  ASSERT_EQ(add(later).code(), 0u);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::milliseconds(1900));
+  EXPECT_FALSE(old.has_pod(later.id, std::chrono::milliseconds(100)));
+  // It is younger, if one goes by when it began.
+  FakeProxy successor(proxy_socket());
+  ASSERT_TRUE(successor.has_pod(later.id));
+  EXPECT_FALSE(successor.told_to_drain(std::chrono::milliseconds(100)));
+  EXPECT_EQ(del(pod, false).code(), 0u);
+  EXPECT_TRUE(old.lost_pod(pod.id));
+}
+
 TEST_F(AgentTest, GivesSocketsOnRequestOnly) {
   start();
   FakeProxy proxy(proxy_socket());

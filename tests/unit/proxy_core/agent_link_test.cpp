@@ -303,7 +303,8 @@ TEST_F(AgentLinkTest, KeepsThePodsOfWhichANewAgentTellsWhileItDrains) {
   link->stop_serving(AgentLink::Listeners::keep);
   agent.reset();
   accept();
-  for (int i = 0; i < 4; ++i) next();  // Hello, two pods that it holds, HeldEnd
+  EXPECT_TRUE(next().hello().draining());
+  for (int i = 0; i < 3; ++i) next();  // two pods that it holds, HeldEnd
   lanes[0].calls.clear();
   upsert(pod(1, 2));
   snapshot_end();
@@ -311,7 +312,8 @@ TEST_F(AgentLinkTest, KeepsThePodsOfWhichANewAgentTellsWhileItDrains) {
   EXPECT_EQ(ack.pod_ack().id(), 1u);
   EXPECT_NE(ack.pod_ack().error(), "") << "it serves nobody anew";
   EXPECT_EQ(next().snapshot_ack().pods(), 1u);
-  EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"remove 2", "ready"})) << "the agent does not know pod 2";
+  EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"remove 2", "ready"}))
+      << "the agent does not know pod 2";
   EXPECT_TRUE(run_until([&] { return observed.calls.back() == "served"; }));
 }
 
@@ -321,6 +323,33 @@ TEST_F(AgentLinkTest, LetsTheListenersGoWhenANewerProxyHasThem) {
   agent.reset();
   ASSERT_TRUE(run_until([&] { return !link->connected(); }));
   EXPECT_FALSE(link->is_only_holder());
+}
+
+// What it accepted before goes on for minutes, and may have to dial.
+TEST_F(AgentLinkTest, GetsSocketsOfANewAgentWhileItDrainsForANewerProxy) {
+  serve_first_pod();
+  link->stop_serving(AgentLink::Listeners::let_go);
+  agent.reset();
+  accept();
+  EXPECT_TRUE(next().hello().draining());
+  EXPECT_EQ(next().held_end().pods(), 0u) << "it has no listeners to give back";
+  lanes[1].calls.clear();
+  upsert(pod(1, 2));
+  snapshot_end();
+  EXPECT_NE(next().pod_ack().error(), "");
+  EXPECT_EQ(next().snapshot_ack().pods(), 1u);
+  ASSERT_TRUE(run_until([&] { return link->connected(); }));
+  EXPECT_FALSE(link->is_only_holder());
+  EXPECT_EQ(lanes[1].calls, std::vector<std::string>{"ready"})
+      << "the pod is neither served anew nor forgotten";
+  link->request_sockets(1, 1, false, 1);
+  EXPECT_EQ(next().socket_request().pod_id(), 1u);
+  const Fd one(::socket(AF_INET, SOCK_STREAM, 0));
+  node::ToProxy message;
+  message.mutable_sockets()->set_pod_id(1);
+  message.mutable_sockets()->set_request(1);
+  say(message, {one.get()});
+  EXPECT_TRUE(run_until([&] { return lanes[1].got.size() == 1; }));
 }
 
 TEST_F(AgentLinkTest, GivesSocketsToTheWorkerThatAskedAndSpreadsGifts) {
