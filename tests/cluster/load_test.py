@@ -76,10 +76,12 @@ metadata: {name: %s, namespace: %s}
 spec:
       nodeName: %s
 """
-GIVEN = arguments(__doc__)
+GIVEN = arguments(__doc__, rounds=(1, "how often proxies take over; from the second time on agents and proxies are replaced together "
+                                      "before it"))
 CLUSTER = cluster_up(2)
 HEDDLE = Installation(CLUSTER, GIVEN.bin_dir)
 LOGS = ContainerLogs(CLUSTER, "heddle")
+PROXIES = ["heddle-proxy"]  # the DaemonSets of proxies so far; the last one is there
 FAILURES = []  # of all clients
 SHOWN = 3  # moments of failures that are explained
 
@@ -206,20 +208,31 @@ def everything_is_upgraded_with_a_changed_setting():
 def a_proxy_that_surges_takes_over_while_the_old_one_lives():
     """Servers before 1.21 know no maxSurge: a second DaemonSet makes the same overlap, on all nodes at once."""
     open_idle()
-    surge = CLUSTER.get("-n", "heddle", "daemonset", "heddle-proxy")
-    surge["metadata"] = {"name": "heddle-proxy-surge", "namespace": "heddle"}
+    old = PROXIES[-1]
+    surge = CLUSTER.get("-n", "heddle", "daemonset", old)
+    labels = surge["spec"]["selector"]["matchLabels"], surge["spec"]["template"]["metadata"]["labels"]
+    component = labels[0]["app.kubernetes.io/component"]
+    for each in labels:
+        each["app.kubernetes.io/component"] = f"proxy-surge-{len(PROXIES)}"
+    PROXIES.append(f"heddle-proxy-surge-{len(PROXIES)}")
+    surge["metadata"] = {"name": PROXIES[-1], "namespace": "heddle"}
     del surge["status"]
-    for labels in (surge["spec"]["selector"]["matchLabels"], surge["spec"]["template"]["metadata"]["labels"]):
-        labels["app.kubernetes.io/component"] = "proxy-surge"
     CLUSTER.apply(json.dumps(surge))
     eventually(lambda: f"the old proxies drain: {[proxies_of(node) for node in CLUSTER.nodes.values()]}",
                lambda: all(proxies_of(node) == ["active", "draining"] for node in CLUSTER.nodes.values()), 60, 0.05)
     idle_answer()
-    CLUSTER.kubectl("-n", "heddle", "delete", "daemonset", "heddle-proxy", "--wait=false")
+    CLUSTER.kubectl("-n", "heddle", "delete", "daemonset", old, "--wait=false")
     # A signal does not hurry the drain. Connections of HTTP were told to go elsewhere with their last answer.
     idle_answer(expected=4)
-    replaced("daemonset/heddle-proxy-surge")
-    eventually("the old proxies are gone", lambda: not pods("heddle", "proxy"), 60)
+    replaced("daemonset/" + PROXIES[-1])
+    eventually("the old proxies are gone", lambda: not pods("heddle", component), 60)
+    unharmed()
+
+
+def agents_and_proxies_are_replaced_together():
+    both = "daemonset/heddle-agent", "daemonset/" + PROXIES[-1]
+    CLUSTER.kubectl("-n", "heddle", "rollout", "restart", *both)
+    replaced(*both)
     unharmed()
 
 
@@ -252,7 +265,8 @@ def prepare():
 if __name__ == "__main__":
     prepare()
     LOAD = {name: Client(name, namespace) for name, (namespace, _) in CLIENTS.items()}
+    AGAIN = [agents_and_proxies_are_replaced_together, a_proxy_that_surges_takes_over_while_the_old_one_lives]
     run_cases([a_load_that_nothing_disturbs_has_no_failures, a_running_deployment_is_enrolled, agents_and_control_are_replaced,
                everything_is_upgraded_with_a_changed_setting, a_proxy_that_surges_takes_over_while_the_old_one_lives,
-               a_running_deployment_is_released], GIVEN, Explanation, SECONDS)
+               *AGAIN * (GIVEN.rounds - 1), a_running_deployment_is_released], GIVEN, Explanation, SECONDS * GIVEN.rounds)
     sys.exit(1)
