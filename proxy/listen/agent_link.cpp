@@ -64,6 +64,7 @@ void AgentLink::connect() {
   ++conversation_;
   first_ack_ += acks_.size();
   acks_.clear();
+  listening_ = prepared_ = false;
   auto socket = connect_unix(options_.socket_path, true);
   if (!socket) return retry(socket.error());
   auto peer = peer_credentials(socket->get());
@@ -202,14 +203,21 @@ void AgentLink::flush_acks() {
   while (!acks_.empty() && acks_.front().waiting == 0) {
     const Ack& ack = acks_.front();
     if (ack.snapshot) {
-      connection_->send(encode_snapshot_ack(static_cast<std::uint32_t>(pods_.size())));
-      observer_.snapshot_served();
+      listening_ = true;
+      acknowledge_snapshot();
     } else {
       connection_->send(encode_pod_ack(ack.id, ack.generation, ack.error));
     }
     acks_.pop_front();
     ++first_ack_;
   }
+}
+
+// Later pods' acknowledgements do not wait for it.
+void AgentLink::acknowledge_snapshot() {
+  if (!listening_ || !prepared_) return;
+  connection_->send(encode_snapshot_ack(static_cast<std::uint32_t>(pods_.size())));
+  observer_.snapshot_served();
 }
 
 void AgentLink::handle(AgentPodRejected rejected, std::vector<Fd>&) {
@@ -256,6 +264,12 @@ void AgentLink::handle(AgentSnapshotEnd, std::vector<Fd>&) {
   ready_ = true;
   for (Lane* lane : lanes_) lane->agent_ready();
   observer_.agent_ready();
+  observer_.prepare([this, conversation = conversation_] {
+    loop_.post([this, conversation] {
+      if (conversation != conversation_ || std::exchange(prepared_, true)) return;
+      acknowledge_snapshot();
+    });
+  });
   acks_.push_back({true, 0, 0, 0, {}});
   flush_acks();
 }

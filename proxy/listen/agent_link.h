@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,8 +26,11 @@ class LinkObserver {
   virtual void pod_upserted(const PodRef& pod) = 0;
   virtual void pod_removed(const PodRef& pod) = 0;
   virtual void certificate(AgentCertificate certificate) = 0;
-  virtual void agent_ready() = 0;      // a snapshot is complete
-  virtual void snapshot_served() = 0;  // and every worker listens: SnapshotAck was sent
+  virtual void agent_ready() = 0;  // a snapshot is complete
+  // What else the pods need before an older proxy may go: `prepared` is called, from any thread, when they
+  // have it or nobody shall wait for it any more. After agent_ready().
+  virtual void prepare(std::function<void()> prepared) = 0;
+  virtual void snapshot_served() = 0;  // prepared, and every worker listens: SnapshotAck was sent
   virtual void drain(std::chrono::seconds grace) = 0;
 
  protected:
@@ -114,6 +118,7 @@ class AgentLink final : public tls::CertifyRequester {
   void answer(std::uint32_t id, std::uint64_t generation, std::string error);
   void lane_answered(std::uint64_t conversation, std::uint64_t number, const std::string& error);
   void flush_acks();
+  void acknowledge_snapshot();
 
   Loop& loop_;
   Options options_;
@@ -129,6 +134,8 @@ class AgentLink final : public tls::CertifyRequester {
   std::uint64_t first_ack_ = 0;     // number of acks_.front()
   std::uint64_t conversation_ = 0;  // acks of an earlier one are not sent
   std::size_t next_gift_ = 0;
+  bool listening_ = false;  // the pods of the snapshot are listened for
+  bool prepared_ = false;   // and LinkObserver::prepare() is through
   bool ready_ = false;
   bool stopped_ = false;
   bool logged_ = false;  // that the agent is away

@@ -28,10 +28,20 @@ std::string host_name() {
 // end of one that drains for a newer proxy they are closed by so much.
 constexpr std::chrono::milliseconds signal_idle{2000};
 constexpr std::chrono::milliseconds last_closing{1000};
+// A proxy whose identities have no answer by then takes over all the same: maybe nobody gets one, and the
+// older one's last as long as theirs.
+constexpr std::chrono::milliseconds certificates_patience{5000};
 
 }  // namespace
 
-NodeProxy::NodeProxy(ProgramOptions options) : options_(std::move(options)), ceilings_(options_.max_memory) {
+NodeProxy::NodeProxy(ProgramOptions options)
+    : options_(std::move(options)), ceilings_(options_.max_memory), prepare_timer_(loop_, [this] {
+        spdlog::warn(
+            "serving without all certificates waited_ms={} next=\"see heddle-agent's and heddle-control's "
+            "logs\"",
+            certificates_patience.count());
+        end_preparing();
+      }) {
   signal_handler_.proxy = this;
 }
 
@@ -260,6 +270,20 @@ void NodeProxy::agent_ready() {
   certificates_->link_up();
   if (waiting_to_end_) return end(*waiting_to_end_);
 }
+// Whoever takes over before it can prove who its pods are refuses what the older proxy would have served; and
+// the agent, which may be on its way to be replaced, is not there to ask any more once it has seen somebody
+// serve.
+void NodeProxy::prepare(std::function<void()> prepared) {
+  prepared_ = std::move(prepared);
+  prepare_timer_.arm(certificates_patience);
+  certificates_->when_answered([this] { loop_.post([this] { end_preparing(); }); });
+}
+
+void NodeProxy::end_preparing() {
+  prepare_timer_.cancel();
+  if (const auto prepared = std::exchange(prepared_, nullptr)) prepared();
+}
+
 void NodeProxy::snapshot_served() {
   readiness_.snapshot = true;
 }

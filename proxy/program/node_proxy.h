@@ -53,6 +53,7 @@ class NodeProxy final : private LinkObserver {
   void signalled();
   void begin_drain(std::chrono::milliseconds grace, std::chrono::milliseconds idle,
                    AgentLink::Listeners listeners);
+  void end_preparing();
   void end(std::size_t connections_cut);
   void drained(std::size_t connections_cut);
   std::string state_json() const;
@@ -61,6 +62,7 @@ class NodeProxy final : private LinkObserver {
   void pod_removed(const PodRef& pod) override;
   void certificate(AgentCertificate certificate) override;
   void agent_ready() override;
+  void prepare(std::function<void()> prepared) override;
   void snapshot_served() override;
   void drain(std::chrono::seconds grace) override;
 
@@ -79,6 +81,8 @@ class NodeProxy final : private LinkObserver {
   std::vector<std::unique_ptr<WorkerThread>> workers_;
   std::unique_ptr<Drain> drain_;
   std::unique_ptr<AdminServer> admin_;
+  std::function<void()> prepared_;  // of prepare(), until it was called
+  Timer prepare_timer_;
   Fd signals_;
   SignalHandler signal_handler_;
   std::size_t connections_cut_ = 0;

@@ -53,6 +53,7 @@ struct Identity {
   Steady::time_point act_at{};     // when to ask, or to ask again
   Steady::time_point forget_at{};  // without pods: when to forget it
   Backoff backoff;
+  bool answered = false;
   std::string last_error;
   std::shared_ptr<Cell> expires, refreshed, refreshes;
 };
@@ -122,6 +123,12 @@ class Store final : public CertificateStore {
     wake_.notify_one();
   }
 
+  void when_answered(std::function<void()> then) override {
+    const std::lock_guard lock(mutex_);
+    then_ = std::move(then);
+    wake_.notify_one();
+  }
+
   std::unique_ptr<Endpoint> make_endpoint(Loop& loop) override {
     auto worker = std::make_shared<WorkerTls>(loop, options_.max_handshakes_per_pod);
     const std::lock_guard lock(mutex_);
@@ -146,6 +153,8 @@ class Store final : public CertificateStore {
   void take(Answer answer);
   void fail(const std::string& name, Identity& identity, const std::string& why);
   std::vector<std::string> due(Steady::time_point now);
+  bool all_answered() const;
+  void tell_answered(std::unique_lock<std::mutex>& lock);
   void forget_unused(Steady::time_point now);
   void ask(std::unique_lock<std::mutex>& lock, const std::string& name);
   Result<> load_anchors();
@@ -162,6 +171,7 @@ class Store final : public CertificateStore {
   bool stop_ = false;
   std::map<std::string, Identity> identities_;
   std::vector<Answer> answers_;
+  std::function<void()> then_;  // of when_answered()
   std::vector<Subscriber> subscribers_;
   TrustAnchors anchors_;
   timespec anchors_changed_{};
@@ -230,10 +240,11 @@ void Store::run() {
     std::vector<Answer> answers;
     answers.swap(answers_);
     for (auto& answer : answers) take(std::move(answer));
+    tell_answered(lock);
     reload_anchors();
     forget_unused(Steady::now());
     for (const auto& name : due(Steady::now())) ask(lock, name);
-    if (stop_ || !answers_.empty()) continue;
+    if (stop_ || !answers_.empty() || (then_ && all_answered())) continue;
     wake_.wait_until(lock, next_time());
   }
 }
@@ -244,6 +255,19 @@ Steady::time_point Store::next_time() const {
     next = std::min(next, identity.pods.empty() ? identity.forget_at : identity.act_at);
   }
   return next;
+}
+
+bool Store::all_answered() const {
+  return std::all_of(identities_.begin(), identities_.end(),
+                     [](const auto& entry) { return entry.second.answered || entry.second.pods.empty(); });
+}
+
+void Store::tell_answered(std::unique_lock<std::mutex>& lock) {
+  if (!then_ || !all_answered()) return;
+  const auto then = std::exchange(then_, nullptr);
+  lock.unlock();
+  then();
+  lock.lock();
 }
 
 void Store::forget_unused(Steady::time_point now) {
@@ -316,6 +340,7 @@ void Store::take(Answer answer) {
   identity.leaf = std::move(answer.leaf);
   identity.intermediates = std::move(answer.intermediates);
   identity.backoff.reset();
+  identity.answered = true;
   identity.last_error.clear();
   identity.act_at = Steady::now() + renew_after(now, valid_until, options_.min_renewal);
   publish(answer.identity, identity.context);
@@ -326,6 +351,7 @@ void Store::take(Answer answer) {
 
 void Store::fail(const std::string& name, Identity& identity, const std::string& why) {
   const auto wait = identity.backoff.next();
+  identity.answered = true;
   identity.act_at = Steady::now() + wait;
   if (identity.last_error == why) return;  // said already
   identity.last_error = why;

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -63,6 +64,9 @@ class CertificateStore {
                               std::string error) = 0;
   // The agent is (again) there: what waits for an answer is asked now.
   virtual void link_up() = 0;
+  // Calls `then` once, on the store's thread, as soon as every identity that has a pod was answered: with a
+  // certificate or a refusal. Must not call back from inside. A later call replaces an earlier one.
+  virtual void when_answered(std::function<void()> then) = 0;
 
   // A worker's TLS; call on the worker's thread or before it runs, destroy on it or after it ended.
   virtual std::unique_ptr<Endpoint> make_endpoint(Loop& loop) = 0;

@@ -54,6 +54,11 @@ struct Observed final : LinkObserver {
   void pod_removed(const PodRef& pod) override { calls.push_back("removed " + std::to_string(pod->id)); }
   void certificate(AgentCertificate each) override { calls.push_back("certificate " + each.identity); }
   void agent_ready() override { calls.push_back("ready"); }
+  bool prepare_at_once = true;
+  std::function<void()> prepared;
+  void prepare(std::function<void()> done) override {
+    prepare_at_once ? done() : void(prepared = std::move(done));
+  }
   void snapshot_served() override { calls.push_back("served"); }
   void drain(std::chrono::seconds grace) override {
     calls.push_back("drain " + std::to_string(grace.count()));
@@ -196,6 +201,34 @@ TEST_F(AgentLinkTest, AcknowledgesAPodOnlyWhenEveryWorkerListens) {
   EXPECT_EQ(next().snapshot_ack().pods(), 1u);
   EXPECT_EQ(lanes[0].calls, (std::vector<std::string>{"upsert 1 with listeners", "ready"}));
   EXPECT_EQ(observed.calls, (std::vector<std::string>{"upserted 1", "ready", "served"}));
+}
+
+TEST_F(AgentLinkTest, AcknowledgesTheSnapshotButNoPodOnlyWhenItsPodsHaveWhatElseTheyNeed) {
+  observed.prepare_at_once = false;
+  link->start();
+  welcome();
+  upsert(pod(1));
+  snapshot_end();
+  EXPECT_EQ(next().pod_ack().id(), 1u);
+  upsert(pod(2));
+  EXPECT_EQ(next().pod_ack().id(), 2u) << "a pod that starts now does not wait for others";
+  EXPECT_FALSE(receive_unix(agent.get())) << "the older proxy would be told to drain";
+  EXPECT_EQ(observed.calls.back(), "upserted 2") << "and this one is not ready";
+  std::thread(observed.prepared).join();
+  EXPECT_EQ(next().snapshot_ack().pods(), 2u);
+  EXPECT_EQ(observed.calls.back(), "served");
+  // Of an earlier conversation it says nothing.
+  const auto late = observed.prepared;
+  agent.reset();
+  accept();
+  for (int i = 0; i < 4; ++i) next();
+  snapshot_end();
+  ASSERT_TRUE(run_until([&] { return link->connected(); }));
+  late();
+  upsert(pod(3));
+  EXPECT_EQ(next().pod_ack().id(), 3u);
+  observed.prepared();
+  EXPECT_TRUE(next().has_snapshot_ack());
 }
 
 TEST_F(AgentLinkTest, LimitsOfAPodAreTheProxysUnlessItsDescriptionHasSome) {

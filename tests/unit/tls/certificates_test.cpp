@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/tls/certificates.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 
@@ -75,7 +76,8 @@ class Certificates : public testing::Test {
   CertificateStore::Options options;
   Agent agent;
   TestLoop loop;
-  std::unique_ptr<CertificateStore> store;
+  std::atomic<int> told = 0;
+  std::unique_ptr<CertificateStore> store;  // writes to what is above
 };
 
 TEST_F(Certificates, AreAskedForWhenAPodAppearsAndReachTheWorker) {
@@ -192,6 +194,27 @@ TEST_F(Certificates, AreAskedForAtOnceWhenTheAgentIsBack) {
   ASSERT_TRUE(agent.wait(1));
   store->link_up();
   EXPECT_TRUE(agent.wait(2));
+}
+
+TEST_F(Certificates, AreSaidToBeAnsweredWhenTheLastOfThemIs) {
+  options.min_backoff = options.max_backoff = 1h;
+  open();
+  const auto asked = [&](const std::string& identity, std::uint32_t pod) {
+    store->pod_added(*make_pod(identity, pod));
+    return *agent.wait(pod);
+  };
+  const auto first = asked(web, 1);
+  const auto second = asked("other.default.serviceaccount.identity.heddle.cluster.local", 2);
+  store->when_answered([&] { ++told; });
+  answer(first);
+  asked("third.default.serviceaccount.identity.heddle.cluster.local", 3);  // so the store has run since
+  EXPECT_EQ(told, 0);
+  store->pod_removed(*make_pod("third.default.serviceaccount.identity.heddle.cluster.local", 3));
+  store->on_certificate(second.identity, "", {}, 0, "no");
+  EXPECT_TRUE(loop.until([&] { return told == 1; }))
+      << "a refusal is an answer, and who has no pod waits for none";
+  store->when_answered([&] { told += 10; });
+  EXPECT_TRUE(loop.until([&] { return told == 11; })) << "there is nothing to wait for";
 }
 
 TEST_F(Certificates, OfSomebodyElseAreRefused) {
