@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/http/h2_callbacks.h"
 
+#include <cstring>
 #include <utility>
 
 #include "base/log.h"
@@ -46,6 +47,10 @@ const char* idle_frame(const nghttp2_frame_hd& head) {
       return nullptr;
   }
 }
+
+// Follows the notice of a shutdown: whoever answers it has read the notice.
+constexpr std::uint8_t after_notice[8] = {'l', 'a', 's', 't', ' ', 'o', 'n', 'e'};
+constexpr std::int32_t notice_id = 0x7fffffff;
 
 // nghttp2 says INTERNAL_ERROR of too many resets.
 Refusal why_ended(std::uint32_t error_code) {
@@ -165,6 +170,12 @@ int H2Session::Callbacks::frame_recv(nghttp2_session* session, const nghttp2_fra
     case NGHTTP2_GOAWAY:
       self(user).on_goaway();
       break;
+    case NGHTTP2_PING:
+      if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 && self(user).shutdown_timer_ &&
+          self(user).shutdown_timer_->armed() &&
+          std::memcmp(frame->ping.opaque_data, after_notice, sizeof after_notice) == 0)
+        self(user).say_last();
+      break;
     default:
       break;
   }
@@ -182,6 +193,9 @@ int H2Session::Callbacks::frame_send(nghttp2_session* session, const nghttp2_fra
   }
   if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
     (void)self(user).tolerates(refused_stream_cost, "streams beyond the limit");
+  // Not with the notice: nghttp2 would send it first.
+  if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.last_stream_id == notice_id && self(user).server_)
+    nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, after_notice);
   if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
     if (self(user).hostile_ == nullptr) self(user).budget().count(why_ended(frame->goaway.error_code));
     spdlog::info("http: HTTP/2 connection ended, its peer broke the protocol error={} reason=\"{}\"",

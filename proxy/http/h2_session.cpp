@@ -4,6 +4,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include <charconv>
+#include <cstdint>
 #include <memory>
 #include <new>
 #include <utility>
@@ -19,7 +20,9 @@ constexpr int reads_per_turn = 4;
 constexpr int gathers_per_turn = 4;
 constexpr std::chrono::seconds ping_interval{10};
 constexpr std::chrono::seconds ping_timeout{3};
-constexpr std::chrono::seconds shutdown_notice{1};
+// For a peer that does not answer PING: when the final GOAWAY goes out. A client's side gives no notice.
+constexpr std::chrono::seconds shutdown_patience{3};
+constexpr std::chrono::seconds shutdown_of_client{1};
 constexpr std::chrono::milliseconds owed_look{10};
 // Frames for a peer that reads nothing, from which on it is not read from either.
 constexpr std::size_t most_unread = 2000;
@@ -300,14 +303,17 @@ void H2Session::widen(std::int32_t id, std::uint32_t size) {
 
 void H2Session::begin_shutdown() {
   if (closed_ || shutdown_timer_) return;
-  nghttp2_submit_shutdown_notice(session_);
-  shutdown_timer_ = std::make_unique<Timer>(engine_.loop(), [this] {
-    if (closed_) return;
-    nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
-                          NGHTTP2_NO_ERROR, nullptr, 0);
-    flush_later();
-  });
-  shutdown_timer_->arm(shutdown_notice);
+  if (server_) nghttp2_submit_shutdown_notice(session_);
+  shutdown_timer_ = std::make_unique<Timer>(engine_.loop(), [this] { say_last(); });
+  shutdown_timer_->arm(server_ ? shutdown_patience : shutdown_of_client);
+  flush_later();
+}
+
+void H2Session::say_last() {
+  if (closed_) return;
+  shutdown_timer_->cancel();
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_),
+                        NGHTTP2_NO_ERROR, nullptr, 0);
   flush_later();
 }
 
@@ -361,6 +367,9 @@ void H2Session::read() {
     reading_stopped_ = true;
     return;
   }
+  // What was asked for goes before what the peer says next: after a GOAWAY nghttp2 would keep it back, though
+  // whoever gives notice takes it still.
+  if (!server_ && nghttp2_session_get_outbound_queue_size(session_) != 0 && !gather(SIZE_MAX)) return fail();
   for (int i = 0; i < reads_per_turn && !closed_ && !read_ended_; ++i) {
     const IoResult result = stream_->read(engine_.scratch());
     if (result.status == IoStatus::would_block) return;
@@ -388,8 +397,9 @@ void H2Session::read() {
   flush_later();
 }
 
-bool H2Session::gather() {
-  while (output_.size() < most_gathered) {
+// Of content never more than most_gathered.
+bool H2Session::gather(std::size_t most) {
+  while (output_.size() < most) {
     const std::uint8_t* bytes = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &bytes);
     if (size < 0) return false;
@@ -401,7 +411,7 @@ bool H2Session::gather() {
 
 void H2Session::flush() {
   for (int i = 0; !closed_ && !blocked_; ++i) {
-    if (!gather()) {
+    if (!gather(most_gathered)) {
       spdlog::warn("http: HTTP/2 frames cannot be made, closing the connection");
       return fail();
     }
@@ -481,7 +491,7 @@ void H2Session::fail() {
     spdlog::info("http: HTTP/2 connection ended, its peer does too much of one thing what=\"{}\"", hostile_);
   }
   // What nghttp2 wants to say last (GOAWAY with the reason) goes out if the socket takes it now.
-  if (!read_ended_ && !blocked_ && gather() && !output_.empty()) (void)output_.flush(*stream_);
+  if (!read_ended_ && !blocked_ && gather(most_gathered) && !output_.empty()) (void)output_.flush(*stream_);
   closed_ = true;
   stream_->set_events(nullptr);
   const bool clean = streams_.empty() && output_.empty();

@@ -132,7 +132,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   bool request_allowed() const;
   std::uint32_t peer_max_streams() const;
   void widen(std::int32_t id, std::uint32_t window);
-  // No new streams of the peer: notice now, the final word a second later.
+  // No new streams of the peer: notice now, the final word when it has read that.
   void begin_shutdown();
   // Ends now: streams are told Abort-like, on_session_end() is not called.
   void close();
@@ -154,7 +154,8 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   void on_turn() override;
   void read();
   void flush();
-  bool gather();
+  bool gather(std::size_t most);
+  void say_last();
   void tell_sent();
   void resume_paused();
   void give_back_owed();

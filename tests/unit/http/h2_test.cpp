@@ -221,6 +221,30 @@ TEST_F(MeshPair, FinishesRunningRequestsWhenDraining) {
   EXPECT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
 }
 
+// A node's proxy is replaced: what is being opened at that moment was neither refused nor is it lost.
+TEST_F(MeshPair, ServesATunnelThatWasOpenedJustBeforeTheNoticeOfAShutdownCame) {
+  struct Opening final : TurnItem {
+    void on_turn() override { stream = client->open_tunnel("10.0.0.1:80", "1.2.3.4:5"); }
+    H2Client* client = nullptr;
+    std::unique_ptr<Stream> stream;
+  };
+  Opening opening;
+  opening.client = client_.get();
+  // In one turn: the notice is written, the tunnel opened. It is to go out with the next turn; the notice
+  // comes before that.
+  server_->drain();
+  loop_.engine.schedule(opening);
+  ASSERT_TRUE(loop_.until([&] { return client_->retired(); }));
+  ASSERT_NE(opening.stream, nullptr);
+  Talker near(std::move(opening.stream));
+  near.say("ping");
+  ASSERT_TRUE(loop_.until([&] { return accepted_.size() == 1 || near.error != 0; }));
+  ASSERT_EQ(near.error, 0);
+  Talker far(std::move(accepted_[0]));
+  far.say("pong");
+  EXPECT_TRUE(loop_.until([&] { return far.heard == "ping" && near.heard == "pong"; }));
+}
+
 TEST_F(MeshPair, RefusesATunnelToAnotherAddress) {
   auto stream = client_->open_tunnel("10.0.0.2:80", "1.2.3.4:5");
   Talker talker(std::move(stream));

@@ -19,6 +19,25 @@ TEST_F(RawPeer, ATunnelWhoseRequestWasItsLastWordEnds) {
   EXPECT_EQ(tunnel_->read(buffer).status, IoStatus::eof);
 }
 
+// However long that takes: on a machine that has much to do, or far away, what it asked for before is under
+// way.
+TEST_F(RawPeer, GetsTheLastWordOfAShutdownOnlyWhenItHasReadTheNotice) {
+  peer_->say(get(1));
+  ASSERT_TRUE(loop_.until([&] { return answerer_.started == 1; }));
+  server_->drain();
+  ASSERT_TRUE(loop_.until([&] { return heard(NGHTTP2_PING) == 1; }));
+  EXPECT_EQ(heard(NGHTTP2_GOAWAY), 1) << "the notice comes before the PING";
+  EXPECT_FALSE(loop_.until([&] { return heard(NGHTTP2_GOAWAY) == 2; }, std::chrono::milliseconds(1200)));
+  answerer_.answer(200, "first");
+  peer_->say(get(3));
+  ASSERT_TRUE(loop_.until([&] { return answerer_.started == 2; }));
+  answerer_.answer(200, "second");
+  peer_->say(frame(NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, "last one"));
+  ASSERT_TRUE(loop_.until([&] { return heard(NGHTTP2_GOAWAY) == 2; }, std::chrono::milliseconds(1500)));
+  EXPECT_EQ(goaway(), NGHTTP2_NO_ERROR);
+  EXPECT_TRUE(loop_.until([&] { return peer_->ended; }));
+}
+
 TEST_F(RawPeer, IsNotReadFromWhileItReadsNothing) {
   peer_->deaf = true;
   answerer_.on_start = [&] { answerer_.answer(200, std::string(500, 'x')); };

@@ -60,18 +60,30 @@ class RawPeer : public ::testing::Test, public TunnelHandler {
     peer_->say(resets);
   }
 
+  // How many frames of a type the peer heard.
+  int heard(std::uint8_t type) const {
+    int count = 0;
+    for_each_frame([&](std::string_view frame) { count += frame[3] == type ? 1 : 0; });
+    return count;
+  }
   // The error code of the GOAWAY that the peer heard; -1: none.
   int goaway() const {
-    std::string_view heard = peer_->heard;
     int code = -1;
+    for_each_frame([&](std::string_view frame) {
+      if (frame[3] == NGHTTP2_GOAWAY) code = static_cast<unsigned char>(frame[16]);
+    });
+    return code;
+  }
+  template <class Visit>
+  void for_each_frame(const Visit& visit) const {
+    std::string_view heard = peer_->heard;
     while (heard.size() >= 9) {
       const auto at = [&](std::size_t i) { return static_cast<unsigned char>(heard[i]); };
       const std::size_t size = static_cast<std::size_t>(at(0) << 16 | at(1) << 8 | at(2));
       if (heard.size() < 9 + size) break;
-      if (at(3) == NGHTTP2_GOAWAY) code = at(16);
+      visit(heard.substr(0, 9 + size));
       heard.remove_prefix(9 + size);
     }
-    return code;
   }
   bool ended_calmly() {
     return loop_.until([&] { return peer_->ended || peer_->error != 0; }) &&
