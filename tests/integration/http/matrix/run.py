@@ -4,6 +4,7 @@
 Says "NAME VERSION PORT" for each server that it started and "ready"; reads "WAY NAME PORT" for each way through heddle
 that leads there, ended by "go IDENTITY"; then prints what differed, and exits with 0 if nothing did."""
 
+import concurrent.futures
 import pathlib
 import sys
 import time
@@ -13,6 +14,7 @@ import grpc_exchanges
 import h1_exchanges
 import h2_exchanges
 import tool_exchanges
+import tool_servers
 
 DOCUMENT = pathlib.Path(__file__).resolve().parents[4] / "docs" / "http.md"
 
@@ -23,6 +25,10 @@ def compare_with_document(shown):
     return missing + [f"{DOCUMENT} tells of '{name}', which no exchange shows" for name in documented - shown]
 
 
+def ways_to(name, ways):
+    return {way: address for (way, server), address in ways.items() if server == name}
+
+
 def main():
     mixtures = int(sys.argv[1]) if len(sys.argv) > 1 else 400
     h1 = h1_exchanges.Exchanges(mixtures)
@@ -31,7 +37,7 @@ def main():
     print(f"raw2 http2 {h2.server.address[1]}")
     grpc = grpc_exchanges.Exchanges()
     print(f"grpc http2 {grpc.port}")
-    tools = [tool_exchanges.Exchanges(version) for version in (1, 2)]
+    tools = [tool_exchanges.Exchanges(server) for server in tool_servers.start_all()]
     for each in tools:
         print(f"{each.name} http{each.version} {each.port}")
     print("ready", flush=True)
@@ -57,19 +63,17 @@ def main():
         if name == "raw2":
             h2.compare(way, address, identity)
             print(f"{way} {name} {time.monotonic() - began:.1f} s")
-        for each in tools:
-            if each.name == name:
-                each.compare(way, address)
-                print(f"{way} {len(each.direct)} by curl of {name} {time.monotonic() - began:.1f} s")
         if way.isdigit():
             grpc.refused(address, int(way))
         elif name == "grpc":
             grpc.compare(way, address)
             print(f"{way} {grpc.count} calls by {name} {time.monotonic() - began:.1f} s")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for each, count in zip(tools, pool.map(lambda each: each.compare(ways_to(each.name, ways)), tools)):
+            print(f"{count} by other programs of {each.name} {time.monotonic() - began:.1f} s")
     problems = h1.problems + h1.server.trouble + h2.problems + h2.server.trouble + grpc.problems
     for each in tools:
         problems += each.problems
-        each.stop()
     problems += compare_with_document(h1.shown)
     for each in problems[:200]:
         print(each)
