@@ -341,7 +341,9 @@ std::string_view RequestHead::path() const {
   if (!absolute_form) return target();
   const auto form = split_absolute(target());
   if (!form) return target();
-  return form->path.empty() ? std::string_view("/") : form->path;
+  if (!form->path.empty()) return form->path;
+  return method() == "OPTIONS" ? std::string_view("*")
+                               : std::string_view("/");  // RFC 9112 3.2.4, RFC 9113 8.3.1
 }
 
 bool RequestHead::is_idempotent() const {

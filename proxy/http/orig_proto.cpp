@@ -20,7 +20,8 @@ void restore_orig_proto(RequestHead& head, std::string_view value) {
   // HTTP/1.1 must have a Host (RFC 9112 3.2), also towards an absolute target.
   const std::string authority(head.authority());
   if (semicolon != std::string_view::npos && trim(value.substr(semicolon + 1)) == "absolute-form") {
-    const std::string target = std::string(head.scheme()) + "://" + authority + std::string(head.target());
+    std::string target = std::string(head.scheme()) + "://" + authority;
+    if (head.target() != "*") target += head.target();  // OPTIONS of the whole server
     head.set_target(target);
     head.absolute_form = true;
   }

@@ -146,7 +146,6 @@ class ForwardProxyConnection final : public HttpConnection {
     const std::string authority(head.authority());
     std::string path(head.path());
     if (path.starts_with('?')) path.insert(0, "/");
-    if (path == "/" && head.method() == "OPTIONS" && !head.target().ends_with('/')) path = "*";
     head.absolute_form = false;
     head.set_authority(authority);
     head.set_target(path);

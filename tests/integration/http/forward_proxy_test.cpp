@@ -106,6 +106,19 @@ TEST_F(ForwardProxy, SendsEachRequestOfAConnectionWhereItsTargetSays) {
       "10");
 }
 
+TEST_F(ForwardProxy, AsksAboutTheServerWhenTheTargetOfOptionsHasNoPath) {
+  know("web.test:80", lab_.plain(nginx_.address()));
+  know("mesh.test:80", lab_.meshed({lab_.listen_mesh(nginx_.address())}));
+  for (const char* host : {"web.test", "mesh.test"}) {
+    const std::string options =
+        std::string("-X OPTIONS http://") + host + "/ --request-target http://" + host;
+    // nginx serves no asterisk.
+    EXPECT_TRUE(curl("-o /dev/null -w '%{http_code} %header{server}' " + options).starts_with("400 nginx"));
+    EXPECT_EQ(curl(options + "/"), std::string("OPTIONS / HTTP/1.1|") + host + "|" +
+                                       (host[0] == 'm' ? pod_->identity : "") + "\n");
+  }
+}
+
 TEST_F(ForwardProxy, MakesAConnectionOfConnect) {
   know("web.test.svc.cluster.local:80", lab_.meshed({lab_.listen_mesh(nginx_.address())}));
   EXPECT_EQ(curl("-p http://web.test.svc.cluster.local:80/a"),

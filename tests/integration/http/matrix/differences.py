@@ -47,6 +47,8 @@ class Expected:
         if not colon or target.startswith(b"/") or not self.far:
             return direct.line
         again = scheme.lower() + colon + rest.replace(b"?", b"/?", 1 if b"/" not in rest else 0)
+        if b"/" not in rest and b"?" not in rest and method != b"OPTIONS":
+            again += b"/"
         self.show("absolute form", again != target)
         return b" ".join((method, again, version))
 

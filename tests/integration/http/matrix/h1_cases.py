@@ -138,6 +138,9 @@ def targets():
                    "https://web.test:8080/{id}"):
         for method in ("GET", "POST"):
             yield Case(f"{method} {target[:60]}", method, target)
+    # No path at all: of OPTIONS that asks about the server. Its host says which case it is.
+    for method in ("GET", "OPTIONS"):
+        yield Case(f"{method} of a host", method, "http://{id}test:8080")
     yield Case("a host other than the target's", target="http://right.test/{id}", host="wrong.test")
     for host in ("web.test", "WEB.test:80", "[::1]:8080", "127.0.0.1", "web_test", "web.test:"):
         yield Case(f"host {host}", host=host)
