@@ -49,7 +49,7 @@ class ServerStream final : public H2Stream, private ResponsePeer {
 
   void start(bool end_stream);
   void connect(bool end_stream);
-  void refuse(std::uint16_t status, std::string_view why);
+  void refuse(std::uint16_t status, std::string_view why, bool grpc = false);
   void over();
 
   H2Server& server_;
@@ -131,7 +131,7 @@ void ServerStream::on_headers_end(bool end_stream) {
   }
   started_ = true;
   request_ended_ = end_stream;
-  if (too_large_) return refuse(431, "head larger than 64 KiB");
+  if (too_large_) return refuse(431, "head larger than 64 KiB", head_->is_grpc());
   if (head_->is_connect()) return connect(end_stream);
   start(end_stream);
 }
@@ -155,23 +155,25 @@ void ServerStream::connect(bool end_stream) {
 void ServerStream::start(bool end_stream) {
   const auto head = std::move(head_);
   head->version = Version::http2;
-  if (const auto settled = settle(*head); !settled) return refuse(400, settled.error().detail);
+  if (const auto settled = settle(*head); !settled)
+    return refuse(400, settled.error().detail, head->is_grpc());
   // One name for the target, or two servers might route by different ones.
   if (!head->authority().empty() && head->authority_.size != 0) head->fields.remove(Name::host);
   strip_hop_by_hop(head->fields);
   join_cookies(head->fields);
   if (end_stream) head->content = Content::none;
   if (!end_stream && head->content == Content::none) head->content = Content::streamed;
-  if (!end_stream && head->method() == "TRACE") return refuse(400, "TRACE with content");
+  if (!end_stream && head->method() == "TRACE") return refuse(400, "TRACE with content", head->is_grpc());
   Peer* request = server_.handler_.start(*head, end_stream, *this);
   request_ = over_ ? nullptr : request;
 }
 
-void ServerStream::refuse(std::uint16_t status, std::string_view why) {
+void ServerStream::refuse(std::uint16_t status, std::string_view why, bool grpc) {
   over_ = responded_ = true;
   if (status == 400) server_.budget().count(Refusal::malformed);
   if (status == 431) server_.budget().count(Refusal::too_large);
-  server_.submit_plain_response(*this, status, why, true);
+  if (!grpc) return server_.submit_plain_response(*this, status, why, true);
+  server_.submit_response(*this, make_error_response(status, why, true), true);
 }
 
 void ServerStream::on_data(std::span<const std::byte> bytes) {

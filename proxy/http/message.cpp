@@ -535,9 +535,11 @@ ResponseHead make_error_response(std::uint16_t status, std::string_view reason, 
   head.status = status;
   if (grpc) {
     // The mapping of linkerd2-proxy: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 7 PERMISSION_DENIED, 13 INTERNAL.
+    // It has none for a head that is too large: gRPC itself says 8 RESOURCE_EXHAUSTED.
     const char* code = "14";
     if (status == 403) code = "7";
     if (status == 404) code = "5";
+    if (status == 431) code = "8";
     if (status == 504) code = "4";
     if (status == 500 || status == 400) code = "13";
     head.status = 200;

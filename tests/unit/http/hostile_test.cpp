@@ -103,6 +103,82 @@ TEST_F(RawPeer, GetsAnAnswerWhoseHeadIsAsLargeAsAnyMayBe) {
   ASSERT_TRUE(loop_.until([&] { return peer_->heard.size() > 30'000; })) << peer_->heard.size();
 }
 
+// A field that the decoder need not remember.
+std::string literal(std::string_view name, std::string_view value) {
+  std::string out(1, '\0');
+  out.append(1, static_cast<char>(name.size())).append(name);
+  return out.append(1, static_cast<char>(value.size())).append(value);
+}
+
+// "name: value" lines of the only head in what was heard.
+std::string decode_head(std::string_view heard) {
+  nghttp2_hd_inflater* inflater = nullptr;
+  nghttp2_hd_inflate_new(&inflater);
+  std::string lines;
+  while (heard.size() >= 9) {
+    const auto at = [&](std::size_t i) { return static_cast<unsigned char>(heard[i]); };
+    const auto size = static_cast<std::size_t>(at(0) << 16 | at(1) << 8 | at(2));
+    std::string block(at(3) == NGHTTP2_HEADERS ? heard.substr(9, size) : "");
+    auto* rest = reinterpret_cast<std::uint8_t*>(block.data());
+    std::size_t left = block.size();
+    while (left > 0) {
+      nghttp2_nv field{};
+      int flags = 0;
+      const ssize_t used = nghttp2_hd_inflate_hd2(inflater, &field, &flags, rest, left, 1);
+      if (used < 0) break;
+      rest += used;
+      left -= static_cast<std::size_t>(used);
+      if ((flags & NGHTTP2_HD_INFLATE_EMIT) != 0)
+        lines.append(reinterpret_cast<char*>(field.name), field.namelen)
+            .append(": ")
+            .append(reinterpret_cast<char*>(field.value), field.valuelen)
+            .append("\n");
+    }
+    heard.remove_prefix(std::min(9 + size, heard.size()));
+  }
+  nghttp2_hd_inflate_del(inflater);
+  return lines;
+}
+
+// What a request of authority "a" with these fields is answered.
+class Answered : public RawClient {
+ protected:
+  std::string answer_to(std::string fields) {
+    fields.insert(0,
+                  "\x82\x86\x84\x41\x01"
+                  "a");
+    constexpr std::size_t most = 16'000;
+    std::string sent = frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM, 1, fields.substr(0, most));
+    for (std::size_t at = most; at < fields.size(); at += most)
+      sent += frame(NGHTTP2_CONTINUATION, 0, 1, std::string_view(fields).substr(at, most));
+    peer_->say(sent + frame(NGHTTP2_CONTINUATION, NGHTTP2_FLAG_END_HEADERS, 1, ""));
+    EXPECT_TRUE(loop_.until([&] { return !decode_head(peer_->heard).empty(); }));
+    return decode_head(peer_->heard);
+  }
+  const std::string grpc_ = literal("content-type", "application/grpc+proto");
+  const std::string two_hosts_ = literal("host", "b");
+};
+
+TEST_F(Answered, MalformedRequestsOfGrpcGetTrailersOnly) {
+  EXPECT_EQ(answer_to(grpc_ + two_hosts_),
+            ":status: 200\ncontent-type: application/grpc\ngrpc-status: 13\n"
+            "grpc-message: :authority and host differ\nl5d-proxy-error: :authority and host differ\n");
+  EXPECT_EQ(refused(Refusal::malformed), 1u);
+}
+
+TEST_F(Answered, MalformedRequestsOfOthersGetAStatus) {
+  EXPECT_EQ(answer_to(two_hosts_), ":status: 400\nl5d-proxy-error: :authority and host differ\n");
+}
+
+TEST_F(Answered, HeadsOfGrpcThatAreTooLargeExhaustAResource) {
+  std::string many = grpc_;
+  for (std::size_t i = 0; i < max_fields; ++i) many += literal("x", "y");
+  EXPECT_EQ(answer_to(many),
+            ":status: 200\ncontent-type: application/grpc\ngrpc-status: 8\n"
+            "grpc-message: head larger than 64 KiB\nl5d-proxy-error: head larger than 64 KiB\n");
+  EXPECT_EQ(refused(Refusal::too_large), 1u);
+}
+
 struct Pool final : H2ClientOwner, H1ClientOwner {
   void client_available(H2Client&) override {}
   void client_closed(H2Client&) override {}
