@@ -56,6 +56,54 @@ Match match_request_line(std::string_view text) {
   return Match::partial;
 }
 
+constexpr std::string_view blanks = " \t\v\f\r";
+
+bool equal_ignoring_case(std::string_view a, std::string_view lower_case) {
+  return std::ranges::equal(a, lower_case,
+                            [](char x, char y) { return (x >= 'A' && x <= 'Z' ? x - 'A' + 'a' : x) == y; });
+}
+
+// "HTTP/..." is its last word, in any case.
+bool names_http(std::string_view line) {
+  line = line.substr(0, line.find_last_not_of(blanks) + 1);
+  const std::size_t blank = line.find_last_of(blanks);
+  if (blank == std::string_view::npos) return false;
+  return equal_ignoring_case(line.substr(blank + 1).substr(0, 5), "http/");
+}
+
+// What a forgiving server might take for a request line: empty lines and white space before it, any white
+// space between its words, a line that ends with CR or LF alone, another version. "METHOD /", "METHOD *" or
+// "METHOD http..." begins one.
+Match match_forgiven_line(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\v\f\r\n"), text.size()));
+  const std::string_view method(
+      text.begin(), std::find_if_not(text.begin(), text.end(), [](char c) { return is_token_character(c); }));
+  if (method.size() > max_method) return Match::no;
+  if (method.size() == text.size()) return Match::partial;
+  text.remove_prefix(method.size());
+  if (method.empty() || blanks.find(text[0]) == std::string_view::npos) return Match::no;
+  text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));
+  if (text.empty()) return Match::partial;
+  if (!equal_ignoring_case(method, "connect") &&
+      std::string_view("/*hH").find(text[0]) == std::string_view::npos)
+    return Match::no;
+  const std::size_t lf = text.find('\n');
+  if (const std::size_t cr = text.find('\r');
+      cr < std::min(lf, text.size() - 1) && names_http(text.substr(0, cr)))
+    return Match::yes;
+  if (lf == std::string_view::npos) return Match::partial;
+  return names_http(text.substr(0, lf)) ? Match::yes : Match::no;
+}
+
+// HTTP/1, as far as this can be told: a strict request line, or one that its parser will refuse.
+Match match_http1(std::string_view text, bool full) {
+  const Match strict = match_request_line(text);
+  if (strict == Match::yes) return strict;
+  const Match forgiven = match_forgiven_line(text);
+  if (forgiven == Match::yes || (forgiven == Match::partial && full)) return Match::yes;
+  return strict == Match::partial ? strict : forgiven;
+}
+
 }  // namespace
 
 const char* to_string(Protocol protocol) {
@@ -87,8 +135,8 @@ std::optional<Detected> detect(std::span<const std::byte> bytes, bool ended) {
     const Match http2 = match_preface(text);
     if (http2 == Match::yes) return Detected{Protocol::http2, {}};
     // The preface is no HTTP/1 request line, but its beginning may be one ("PRINT /x HTTP/1.1").
-    const Match http1 = match_request_line(text);
-    if (http1 == Match::yes) return Detected{Protocol::http1, {}};
+    const Match http1 = match_http1(text, full);
+    if (http1 == Match::yes && http2 == Match::no) return Detected{Protocol::http1, {}};
     undecided = http2 == Match::partial || http1 == Match::partial;
   }
   if (undecided && !ended && !full) return std::nullopt;

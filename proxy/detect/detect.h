@@ -22,8 +22,9 @@ constexpr std::size_t max_detect_bytes = 16 * 1024;
 
 // What the client's first bytes are, or nothing while more are needed. `ended`: the client sent FIN, no more
 // will come. Pure, bounded, never fails: what is not understood is opaque. HTTP/2 by its preface (RFC
-// 9113 3.4), HTTP/1 by a complete request line, TLS by one or more records that hold a whole ClientHello (RFC
-// 8446 4.1.2).
+// 9113 3.4), TLS by one or more records that hold a whole ClientHello (RFC 8446 4.1.2), HTTP/1 by a complete
+// request line. One that only a forgiving server would take for such is HTTP/1 as well: as bytes it would
+// reach that server with whatever fields the client made up. So is one longer than we look at.
 std::optional<Detected> detect(std::span<const std::byte> bytes, bool ended);
 
 }  // namespace heddle::proxy

@@ -270,6 +270,19 @@ TEST_F(LinkerdClient, IsRefusedAtItsPortInPlaintext) {
   EXPECT_TRUE(nobody_speaks_to_the_app());
 }
 
+// A forgiving app would take these for requests, and the name in them for one that was proven.
+TEST_F(LinkerdClient, CannotPassANameInWhatIsNearlyARequest) {
+  const std::string name = "l5d-client-id: admin\r\n\r\n";
+  for (const std::string line : {"GET / HTTP/1.1\n", "GET  / HTTP/1.1\r\n", "\t GET / http/1.1\r\n",
+                                 "GET / HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nGET / HTTP/1.1\r\n"}) {
+    Peer client = secured(port());
+    ASSERT_TRUE(client.write(line + "host: a\r\n" + name));
+    const std::string answer = client.read_until("\r\n");
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 ") || answer.starts_with("HTTP/1.1 505 ")) << line << answer;
+  }
+  EXPECT_TRUE(nobody_speaks_to_the_app());
+}
+
 TEST_F(LinkerdClient, IsRefusedAtItsPortUnderAnotherName) {
   Peer client = dial(4143);
   PeerTls with = lab_.linkerd_client(pod_, {transport_alpn});

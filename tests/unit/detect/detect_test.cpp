@@ -70,7 +70,7 @@ TEST(Detect, TreatsAPrefaceSplitOverTwoReadsAsHttp2) {
 
 TEST(Detect, DoesNotMistakeAMethodThatBeginsLikeThePreface) {
   EXPECT_EQ(look("PRINT /x HTTP/1.1\r\n")->protocol, Protocol::http1);
-  EXPECT_EQ(look("PRI * HTTP/2.0\r\n\r\nXX")->protocol, Protocol::opaque);
+  EXPECT_EQ(look("PRI * HTTP/2.0\r\n\r\nXX")->protocol, Protocol::http1) << "which is refused";
 }
 
 TEST(Detect, SaysOpaqueAtTheFirstByteThatCannotBeHttp) {
@@ -79,23 +79,40 @@ TEST(Detect, SaysOpaqueAtTheFirstByteThatCannotBeHttp) {
     std::size_t at;  // bytes needed
   };
   const Case cases[] = {
-      {"*1\r\n$4\r\nPING\r\n", 3},        // Redis: '*1' could be a method, CR not
+      {"*1\r\n$4\r\nPING\r\n", 4},        // Redis: '*1' could be a method, and CR a blank
       {"SET key value\r\n", 9},           // inline command: the version would begin with H
       {"EHLO mail.example\r\n", 18},      // SMTP
       {std::string("\0\0\0\x08", 4), 1},  // PostgreSQL's start
       {"\xff\xfe", 1},                    // telnet
       {"USER anonymous\r\n", 15},
-      {"GET / HTTX/1.1\r\n", 10},
-      {"GET / HTTP/1.x\r\n", 14},
-      {"GET / HTTP/2.0\r\n", 12},
-      {" GET / HTTP/1.1\r\n", 1},
-      {"SSH-2.0-OpenSSH_9\r\n", 18},
+      {"GET / HTTX/1.1\r\n", 16},
+      {"GET / HTTX/1.1 HTT\n", 19},
+      {"GET /\r\nHTTP/1.1", 7},  // HTTP/0.9, if anything
+      {"GET key HTTP/x", 14},
+      {" x\n", 3},
+      {"SSH-2.0-OpenSSH_9\r\n", 19},
   };
   for (const auto& each : cases) {
     const auto [found, size] = drip(each.text);
     ASSERT_TRUE(found) << each.text;
     EXPECT_EQ(found->protocol, Protocol::opaque) << each.text;
     EXPECT_EQ(size, each.at) << each.text;
+  }
+}
+
+TEST(Detect, TakesWhatAForgivingServerMightTakeForARequestLineForHttp1) {
+  for (const char* line :
+       {"GET / HTTP/1.1\n", "GET / HTTP/1.1\rX: y", "GET  / HTTP/1.1\r\n", "GET\t/\tHTTP/1.1\r\n",
+        " GET / HTTP/1.1\r\n", "\n\nGET / HTTP/1.1\r\n", "\r\n\r\nGET / HTTP/1.1\n", "GET / HTTP/1.1 \r\n",
+        "GET / http/1.1\n", "GET / HTTP/2.0\r\n", "GET / HTTP/1.x\r\n", "GET / HTTP/11\n",
+        "GET /a b HTTP/1.1\r\n", "GET /\r HTTP/1.1\n", "GET\r/ HTTP/1.1\n", "get * HTTP/1.1\v\n",
+        "POST HTTP://a HTTP/1.1\n", "connect a:1  HTTP/1.1\n", "GET /\x7f\xff\x01 HTTP/1.1\r\n"}) {
+    const auto found = look(line);
+    ASSERT_TRUE(found) << line;
+    EXPECT_EQ(found->protocol, Protocol::http1) << line;
+    const auto dripped = drip(line).first;
+    ASSERT_TRUE(dripped) << line;
+    EXPECT_EQ(dripped->protocol, Protocol::http1) << line;
   }
 }
 
@@ -106,10 +123,12 @@ TEST(Detect, EndsTheWaitWhenTheClientEnded) {
   EXPECT_EQ(look("GET / HTTP/1.1\r\n", true)->protocol, Protocol::http1);
 }
 
-TEST(Detect, GivesUpOnARequestLineThatIsTooLong) {
+TEST(Detect, LeavesARequestLineThatIsTooLongToHttp1AndGivesUpOnOtherLines) {
   const std::string line = "GET /" + std::string(max_detect_bytes, 'a');
   EXPECT_FALSE(look(line.substr(0, max_detect_bytes - 1)));
-  EXPECT_EQ(look(line)->protocol, Protocol::opaque);
+  EXPECT_EQ(look(line)->protocol, Protocol::http1);
+  EXPECT_EQ(look(std::string(max_detect_bytes, '\n'))->protocol, Protocol::http1);
+  EXPECT_EQ(look("AUTH " + std::string(max_detect_bytes, 'a'))->protocol, Protocol::opaque);
   EXPECT_EQ(look(std::string(65, 'A'))->protocol, Protocol::opaque);
 }
 
@@ -162,7 +181,8 @@ TEST(Detect, CallsMalformedTlsOpaque) {
 TEST(Detect, DecidesTheSameHoweverBytesAreSplit) {
   std::mt19937 random(7);
   const std::string seeds[] = {"GET /path HTTP/1.1\r\nHost: x\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-                               record(hello_message("x.example")), "*3\r\n$3\r\nSET\r\n"};
+                               record(hello_message("x.example")), "*3\r\n$3\r\nSET\r\n",
+                               "\r\n get\t/a\rb http/1.1\rc\n"};
   for (int round = 0; round < 20'000; ++round) {
     std::string bytes = seeds[random() % std::size(seeds)];
     for (unsigned flips = random() % 3; flips > 0; --flips)
