@@ -207,6 +207,39 @@ TEST(H2ClientStreams, DoNotOutliveAnAnswerThatCameBeforeTheRequestsEnd) {
   EXPECT_TRUE(loop.until([&] { return client.streams() == 0; })) << "the stream stays open for ever";
 }
 
+// What a GET is answered over HTTP/2 with that status, length, and no content: "STATUS LENGTH", or "refused".
+std::string bare_answer(const std::string& status, const std::string& length) {
+  TestLoop loop;
+  auto [ours, theirs] = make_pipe(loop.loop);
+  Talker server(std::move(theirs));
+  Pool pool;
+  H2Client client(loop.engine, std::move(ours), pool, H2Settings{}, false);
+  RequestHead head;
+  EXPECT_TRUE(parse_request_head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", head));
+  EXPECT_TRUE(settle(head));
+  Asker asker;
+  asker.peer = client.start(head, true, asker);
+  loop.settle();
+  server.say(empty_settings);
+  server.say(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1,
+                   literal(":status", status) + literal("content-length", length)));
+  EXPECT_TRUE(loop.until([&] { return asker.over; }));
+  if (asker.aborted) return "refused";
+  return std::to_string(asker.status) + " " +
+         std::string(asker.fields.find("content-length").value_or("without"));
+}
+
+// RFC 9110 8.6 and RFC 9113 8.1.1: 304 may tell the length of what it stands for, 204 has none, any other
+// must have the content that it tells of.
+TEST(AnswersWithoutContent, HaveALengthOnlyWhereItSaysSomething) {
+  EXPECT_EQ(bare_answer("304", "5"), "304 5");
+  EXPECT_EQ(bare_answer("204", "0"), "204 without");
+  EXPECT_EQ(bare_answer("204", "5"), "refused");
+  EXPECT_EQ(bare_answer("205", "0"), "205 0");
+  EXPECT_EQ(bare_answer("205", "5"), "refused");
+  EXPECT_EQ(bare_answer("200", "5"), "refused");
+}
+
 // A server's answer to GET, and how it ends.
 class SlowServer : public ::testing::Test {
  protected:
