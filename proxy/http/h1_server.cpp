@@ -331,6 +331,8 @@ void H1Server::respond(ResponseHead& head, bool end) {
   std::string_view connection;
   if (head.status == 101) {
     connection = "upgrade";
+  } else if (!head.upgrade.empty()) {
+    connection = keep_alive_ ? "upgrade" : "upgrade, close";
   } else if (!keep_alive_ && !(connect_request_ && head.status / 100 == 2)) {
     connection = "close";
   } else if (http1_0_) {

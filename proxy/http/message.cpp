@@ -611,6 +611,8 @@ Result<> settle(ResponseHead& head, bool to_head, bool to_connect) {
                      (head.content == Content::streamed && !framing->chunked);
   if (head.status == 101) {
     if (const auto chosen = head.fields.find(Name::upgrade)) head.upgrade = std::string(*chosen);
+  } else if (head.status == 426) {
+    head.upgrade = wanted_protocols(head.fields);
   }
   return {};
 }

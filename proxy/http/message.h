@@ -150,7 +150,7 @@ struct ResponseHead {
   std::uint64_t length = 0;
   std::uint16_t status = 0;
   bool wants_close = false;
-  std::string upgrade;  // with 101
+  std::string upgrade;  // with 101; with 426 what the server wants (RFC 9110 15.5.22)
 
   std::string_view reason() const { return fields.view(reason_); }
   void clear();
