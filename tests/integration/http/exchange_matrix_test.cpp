@@ -17,14 +17,14 @@
 namespace heddle::proxy {
 namespace {
 
-// tests/integration/http/matrix/run.py: servers and clients, with a conversation about their addresses.
+// A program of tests/integration/http/matrix: servers and clients, with a conversation about their addresses.
 class Matrix {
  public:
-  explicit Matrix(const std::string& arguments) {
+  explicit Matrix(const std::string& script) {
     std::array<int, 2> in{}, out{};
     if (::pipe2(in.data(), O_CLOEXEC) != 0 || ::pipe2(out.data(), O_CLOEXEC) != 0)
       throw std::runtime_error("no pipe");
-    const std::string command = "exec /usr/bin/python3 " HEDDLE_MATRIX "/run.py " + arguments;
+    const std::string command = "exec /usr/bin/python3 " HEDDLE_MATRIX "/" + script;
     pid_ = ::fork();
     if (pid_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -75,9 +75,8 @@ std::string wanted_mixtures() {
   return wanted != nullptr ? wanted : "";
 }
 
-TEST(ExchangeMatrix, LooksThroughTheProxiesAsItDoesWithoutThemBarWhatIsDocumented) {
-  Matrix matrix(wanted_mixtures());
-  ProxyLab across, within;
+// Makes ways to each of the program's servers: across nodes and on one. Nothing but "ready" is left unread.
+void make_ways(Matrix& matrix, ProxyLab& across, ProxyLab& within) {
   within.join_locally();
   std::string line;
   while (matrix.read_line(line) && line != "ready") {
@@ -93,6 +92,25 @@ TEST(ExchangeMatrix, LooksThroughTheProxiesAsItDoesWithoutThemBarWhatIsDocumente
     matrix.say("near " + name + " " + std::to_string(near.port) + "\n");
   }
   ASSERT_EQ(line, "ready");
+}
+
+// `heard`: is told each line that the program says.
+void expect_no_problems(
+    Matrix& matrix, const std::string& identity,
+    const std::function<void(const std::string&)>& heard = [](const std::string&) {}) {
+  matrix.say("go " + identity + "\n");
+  std::string line;
+  while (matrix.read_line(line)) {
+    std::cout << line << "\n";
+    heard(line);
+  }
+  EXPECT_EQ(matrix.exit_status(), 0);
+}
+
+TEST(ExchangeMatrix, LooksThroughTheProxiesAsItDoesWithoutThemBarWhatIsDocumented) {
+  Matrix matrix("run.py " + wanted_mixtures());
+  ProxyLab across, within;
+  ASSERT_NO_FATAL_FAILURE(make_ways(matrix, across, within));
   const SocketAddress nobody{IpAddress::v4(0x7f000001), free_port()};
   const auto refuses = [&](const char* grpc_status, const DestinationRef& destination) {
     const auto entry = across.listen_outbound(destination, Protocol::http2);
@@ -103,9 +121,20 @@ TEST(ExchangeMatrix, LooksThroughTheProxiesAsItDoesWithoutThemBarWhatIsDocumente
   auto absent = std::make_shared<Destination>(1);
   absent->state = Destination::State::not_found;
   refuses("5", absent);
-  matrix.say("go " + across.client_pod->identity + "\n");
-  while (matrix.read_line(line)) std::cout << line << "\n";
-  EXPECT_EQ(matrix.exit_status(), 0);
+  expect_no_problems(matrix, across.client_pod->identity);
+}
+
+// GOAWAY, RST_STREAM, priorities, CONNECT, WebSocket.
+TEST(FramesAndSwitches, DoThroughTheProxiesWhatTheStandardsSay) {
+  Matrix matrix("frames.py");
+  ProxyLab across, within;
+  ASSERT_NO_FATAL_FAILURE(make_ways(matrix, across, within));
+  expect_no_problems(matrix, across.client_pod->identity, [&](const std::string& line) {
+    if (!line.starts_with("drain ")) return;
+    ProxyLab& lab = line == "drain far" ? across : within;
+    lab.run([&] { lab.client().connections->drain_all(); });
+    matrix.say("drained\n");
+  });
 }
 
 }  // namespace

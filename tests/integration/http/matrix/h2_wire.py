@@ -46,6 +46,7 @@ class Connection:
         self.h2.initiate_connection()
         self.streams = {}
         self.sending = {}
+        self.went_away = False  # the peer said GOAWAY
         self.flush()
 
     def flush(self):
@@ -89,12 +90,19 @@ class Connection:
         got = self.sock.recv(256 * 1024)
         if not got:
             raise Ended("the connection was closed")
+        return self.take(got)
+
+    def take(self, got):
         touched = []
         for event in self.h2.receive_data(got):
             number = getattr(event, "stream_id", None)
             if not number:
-                if isinstance(event, h2.events.ConnectionTerminated) and event.error_code:
-                    raise Ended(f"GOAWAY {event.error_code}")
+                if isinstance(event, h2.events.ConnectionTerminated):
+                    self.went_away = True
+                    if event.error_code:
+                        raise Ended(f"GOAWAY {event.error_code}")
+                    # No new streams; h2 would let those that run not go on either.
+                    self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
                 continue
             self.note(self.streams.setdefault(number, Received()), event)
             touched.append(number)

@@ -25,6 +25,18 @@ def compare_with_document(shown):
     return missing + [f"{DOCUMENT} tells of '{name}', which no exchange shows" for name in documented - shown]
 
 
+def read_ways():
+    """The ways to the servers that were told, and the client's identity."""
+    print("ready", flush=True)
+    ways = {}
+    for line in sys.stdin:
+        way, name, *port = line.split()
+        if way == "go":
+            return ways, name.encode()
+        ways[way, name] = ("127.0.0.1", int(port[0]))
+    sys.exit("the conversation ended")
+
+
 def ways_to(name, ways):
     return {way: address for (way, server), address in ways.items() if server == name}
 
@@ -40,14 +52,7 @@ def main():
     tools = [tool_exchanges.Exchanges(server) for server in tool_servers.start_all()]
     for each in tools:
         print(f"{each.name} http{each.version} {each.port}")
-    print("ready", flush=True)
-    ways = {}
-    for line in sys.stdin:
-        way, name, *port = line.split()
-        if way == "go":
-            identity = name.encode()
-            break
-        ways[way, name] = ("127.0.0.1", int(port[0]))
+    ways, identity = read_ways()
     began = time.monotonic()
     h1.run_direct()
     print(f"{len(h1.cases)} HTTP/1 exchanges directly {time.monotonic() - began:.1f} s")
