@@ -54,8 +54,8 @@ def namespaces():
 
 
 class Connections:
-    def __init__(self, given, objects=OBJECTS, prefix="conns"):
-        flags = ["--proxy-flag=--max-connections-per-pod=20000"]
+    def __init__(self, given, objects=OBJECTS, prefix="conns", log_level="info"):
+        flags = ["--proxy-flag=--max-connections-per-pod=20000", "--program-log-level", log_level]
         # Sanitizers' run-times make system calls of their own, and keep freed memory to find late uses of it.
         if SANITIZED:
             flags.append("--proxy-flag=--seccomp=false")
@@ -197,7 +197,17 @@ class Connections:
     def expect_fine(self, results):
         bad = [result["errors"] for result in results if result["errors"]]
         if bad:
-            raise AssertionError(f"not every connection carried its bytes: {json.dumps(bad)}\nproxies: {self.refusals()}")
+            raise AssertionError(f"not every connection carried its bytes: {json.dumps(bad)}\nproxies: {self.refusals()}\n"
+                                 + self.complaints())
+
+    def complaints(self):
+        """What the proxies said of connections and of errors, the last of it."""
+        said = []
+        for node in ("n1", "n2"):
+            lines = self.lab.log("proxy", node, 1_000_000_000).splitlines()
+            said += [f"{node}: {line}" for line in lines
+                     if " warn" in line or " error" in line or "ended" in line or "reset" in line][-40:]
+        return "\n".join(said)
 
     def idle_connections(self, kind):
         proxies = ("proxy n1", "proxy n2")

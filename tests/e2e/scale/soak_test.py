@@ -44,7 +44,8 @@ def slope(samples):
 
 class Soak(Connections):
     def __init__(self, given):
-        super().__init__(given, OBJECTS.replace("traffic.py", "mixed_traffic.py"), "soak")
+        # At this level the proxies say of each connection that they reset why.
+        super().__init__(given, OBJECTS.replace("traffic.py", "mixed_traffic.py"), "soak", "debug")
         self.seconds = given.minutes * 60
         self.rate = given.rate
         self.pids["control"] = self.lab.pid("control")
@@ -130,7 +131,7 @@ class Soak(Connections):
             program, _, node = name.partition(" ")
             if self.lab.pid(program, node) != pid:
                 raise AssertionError(f"{name} is not the process that it was:\n{self.lab.log(program, node)}")
-            if REPORT.search(log := self.lab.log(program, node, 10_000_000)):
+            if REPORT.search(log := self.lab.log(program, node, 1_000_000_000)):
                 raise AssertionError(f"{name}: a sanitizer has found something:\n{log[-8000:]}")
 
     def expect_flat_memory(self):
