@@ -6,7 +6,6 @@
 namespace heddle::proxy::http {
 namespace {
 
-constexpr int most_unmeasured = 8;  // items of one share, as long as nobody else has any
 constexpr std::size_t kept_buffers = 64;
 constexpr std::size_t kept_buffer_size = 128 * 1024;
 
@@ -36,11 +35,10 @@ Engine::Engine(Loop& loop, std::span<std::byte> scratch, Timeouts timeouts)
       scratch_(scratch),
       heads_(loop, timeouts.head),
       idle_(loop, timeouts.idle),
-      closing_(loop, timeouts.closing_look),
-      self_(std::make_shared<Engine*>(this)) {}
+      closing_(loop, timeouts.closing_look) {}
 
 Engine::~Engine() {
-  *self_ = nullptr;
+  for (const auto& queue : queues_) queue->engine = nullptr;
   // Burying may bury more.
   while (!dead_.empty()) {
     auto dead = std::move(dead_);
@@ -48,16 +46,16 @@ Engine::~Engine() {
   }
   for (const auto& queue : queues_) {
     while (queue->first != nullptr) queue->unlink(*queue->first);
-    ready_.remove(*queue);
     queue->share = {};
   }
 }
 
-void Engine::wake() {
-  if (awake_) return;  // a turn is due, or looks by itself at its end
-  awake_ = true;
-  loop_.defer([self = self_] {
-    if (*self != nullptr) (*self)->turn();
+void Engine::wake(const std::shared_ptr<TurnQueue>& queue) {
+  if (std::exchange(queue->due, true)) return;
+  ++due_;
+  const Loop::OnBehalf behalf(loop_, queue->share.get());
+  loop_.defer([queue] {
+    if (queue->engine != nullptr) queue->engine->turn(queue);
   });
 }
 
@@ -66,70 +64,62 @@ void Engine::schedule(TurnItem& item) {
   // Made on nobody's behalf (discovery answered, a time was over) it belongs to whom its events are.
   if (!item.queue_ || (!item.queue_->share && loop_.current() != nullptr))
     item.queue_ = queue_of(loop_.current());
-  item.turn_ = turn_;
+  item.turn_ = item.queue_->turn;
   item.queue_->push(item);
-  ready_.add(*item.queue_);
-  wake();
+  wake(item.queue_);
 }
 
-std::shared_ptr<TurnQueue> Engine::queue_of(Share* share) {
+const std::shared_ptr<TurnQueue>& Engine::queue_of(Share* share) {
   for (const auto& queue : queues_) {
     if (queue->share.get() == share) return queue;
   }
   queue_made_ = true;
   auto queue = std::make_shared<TurnQueue>();
   queue->share = ShareRef(share);
-  if (share != nullptr) queue->weight = share->weight;
-  queues_.push_back(queue);
-  return queue;
+  queue->engine = this;
+  return queues_.emplace_back(std::move(queue));
 }
 
 void Engine::bury(std::unique_ptr<Buried> dead) {
   dead_.push_back(std::move(dead));
-  wake();
+  if (due_ == 0) wake(queue_of(loop_.current()));
 }
 
-void Engine::turn() {
-  awake_ =
-      true;  // until the end: what is buried meanwhile is gone by then, so it is no reason for another turn
-  serve_items();
+void Engine::turn(const std::shared_ptr<TurnQueue>& queue) {
+  const bool all = serve_items(*queue);
+  clear_dead();
+  if (!all) return loop_.again();
+  // What is buried meanwhile is gone by now, so it was no reason for another turn.
+  queue->due = false;
+  --due_;
+  if (queue->first != nullptr) wake(queue);
+  if (!dead_.empty() && due_ == 0) wake(queue);
+  if (std::exchange(queue_made_, false)) {
+    std::erase_if(queues_, [](const auto& each) { return each.use_count() == 1; });
+  }
+}
+
+void Engine::clear_dead() {
   auto dead = std::move(dead_);
   dead_.clear();
   dead.clear();
   if (dead_.empty()) dead_ = std::move(dead);  // keeps the capacity
-  awake_ = false;
-  if (!ready_.empty() || !dead_.empty()) wake();
-  if (std::exchange(queue_made_, false)) {
-    std::erase_if(queues_, [](const auto& queue) { return queue.use_count() == 1 && !queue->waits(); });
-  }
 }
 
-// What is scheduled meanwhile waits for the next turn, so that descriptors get theirs. All of the others are
-// served, only their order is the shares': were some left behind while more is read, streams that have ended
-// would pile up in front of the connection that has to send so.
-void Engine::serve_items() {
-  ++turn_;
-  const bool shared = loop_.shared();
-  int unmeasured = 0;
-  auto since = ready_.contended() ? Loop::Clock::now() : loop_.now();
-  while (FairRing::Member* next = ready_.next()) {
-    TurnQueue& queue = static_cast<TurnQueue&>(*next);
-    if (queue.first == nullptr || queue.first->turn_ == turn_) {
-      ready_.remove(queue);
-      if (queue.first != nullptr) later_.push_back(&queue);
-      continue;
-    }
+// False when the share has used what it may before all were served. What is scheduled meanwhile waits for the
+// next turn, so that descriptors get theirs: but only when all of this one are served. Were some left behind
+// while more is read, streams that have ended would pile up in front of the connection that has to send so.
+bool Engine::serve_items(TurnQueue& queue) {
+  if (!std::exchange(queue.cut, false)) ++queue.turn;
+  while (queue.first != nullptr && queue.first->turn_ != queue.turn) {
     TurnItem& item = *queue.first;
     queue.unlink(item);
-    const Loop::OnBehalf behalf(loop_, queue.share.get());
     item.on_turn();
-    if (!shared || (++unmeasured < most_unmeasured && !ready_.contended())) continue;
-    unmeasured = 0;
-    const auto now = Loop::Clock::now();
-    ready_.charge(queue, now - std::exchange(since, now));
+    if (!loop_.used_up()) continue;
+    queue.cut = queue.first != nullptr && queue.first->turn_ != queue.turn;
+    return !queue.cut;
   }
-  for (TurnQueue* queue : later_) ready_.add(*queue);
-  later_.clear();
+  return true;
 }
 
 std::string Engine::take_buffer() {

@@ -36,17 +36,21 @@ class TurnItem {
   std::shared_ptr<TurnQueue> queue_;
   TurnItem* previous_ = nullptr;
   TurnItem* next_ = nullptr;
-  std::uint32_t turn_ = 0;  // the engine's when it was queued
+  std::uint32_t turn_ = 0;  // its queue's when it was queued
   bool queued_ = false;
 };
 
 // One share's items, in order of arrival.
-struct TurnQueue : FairRing::Member {
+struct TurnQueue {
   void push(TurnItem& item);
   void unlink(TurnItem& item);
   ShareRef share;
+  Engine* engine = nullptr;  // null once it is destroyed
   TurnItem* first = nullptr;
   TurnItem* last = nullptr;
+  std::uint32_t turn = 0;
+  bool due = false;  // its turn is deferred
+  bool cut = false;  // in the middle of a turn
 };
 
 // What dies at the end of the turn, when nobody is inside it any more.
@@ -63,8 +67,9 @@ struct Timeouts {
   std::chrono::milliseconds closing_look{1'000};
 };
 
-// What all HTTP codecs of one worker share. Costs one Loop::defer per turn, however many connections have
-// work. Where several shares (proxy/io/loop.h) have some, those of a share that seldom has come first.
+// What all HTTP codecs of one worker share. Costs one Loop::defer per turn and share (proxy/io/loop.h),
+// however many connections have work. A share's turn is cut when it has used what it may, and goes on before
+// anything new of the share's is read.
 class Engine {
  public:
   // `scratch`: for one read at a time, at least 16 KiB.
@@ -97,23 +102,20 @@ class Engine {
 
  private:
   friend class TurnItem;
-  void wake();
-  void turn();
-  void serve_items();
-  std::shared_ptr<TurnQueue> queue_of(Share* share);
+  void wake(const std::shared_ptr<TurnQueue>& queue);
+  void turn(const std::shared_ptr<TurnQueue>& queue);
+  bool serve_items(TurnQueue& queue);
+  void clear_dead();
+  const std::shared_ptr<TurnQueue>& queue_of(Share* share);
 
   Loop& loop_;
   std::span<std::byte> scratch_;
   std::vector<std::shared_ptr<TurnQueue>> queues_;
-  std::vector<TurnQueue*> later_;  // whose items came during this turn
-  FairRing ready_;
-  std::uint32_t turn_ = 0;
-  bool awake_ = false;
+  std::size_t due_ = 0;      // turns, all of which end with what is dead
   bool queue_made_ = false;  // since unused ones were last forgotten
   std::vector<std::unique_ptr<Buried>> dead_;
   std::vector<std::string> buffers_;
   DeadlineList heads_, idle_, closing_;
-  std::shared_ptr<Engine*> self_;  // null inside once destroyed, for the deferred call
 };
 
 }  // namespace heddle::proxy::http

@@ -54,6 +54,9 @@ struct Loop::Impl {
   Share* current = nullptr;
   Clock::time_point current_since;  // of the share that is being served
   bool serving = false;
+  bool again = false;            // what was asked for by the deferred task that runs
+  const Share* last = nullptr;   // that was served, only to be compared
+  Clock::time_point switched{};  // when it was another one
   TimerHeap timers;
   Clock::time_point now = Clock::now();
   bool running = false;
@@ -141,10 +144,20 @@ struct Loop::Impl {
     current = nullptr;
   }
 
-  // One piece of the share's work: what goes on and what is new by turns, that neither starves.
+  // One piece of the share's work.
   void serve(Share& share) {
     const ShareRef kept(&share);
     current = &share;
+    if (share.unwinds()) {
+      unwind(share);
+    } else {
+      serve_new(share);
+    }
+    current = nullptr;
+  }
+
+  // What goes on and what is new by turns, that neither starves.
+  void serve_new(Share& share) {
     if (!share.tasks_.empty()) {
       const Task task = std::move(share.tasks_.front());
       share.tasks_.pop_front();
@@ -154,29 +167,61 @@ struct Loop::Impl {
       const std::uint32_t events = unqueue(fd);
       watches[static_cast<std::size_t>(fd)].handler->on_io(events);
     }
-    current = nullptr;
   }
 
-  // What shares have to do, until a turn's time is over.
-  void serve_shares() {
+  // One round, as in run_deferred().
+  static void begin_to_unwind(Share& share) {
+    if (!share.unwinds()) share.unwinding_.swap(share.deferred_);
+  }
+
+  void unwind(Share& share) {
+    Task task = std::move(share.unwinding_[share.unwound_]);
+    again = false;
+    task();
+    if (std::exchange(again, false)) {
+      share.unwinding_[share.unwound_] = std::move(task);
+    } else if (++share.unwound_ == share.unwinding_.size()) {
+      share.unwound_ = 0;
+      clear(share.unwinding_);
+    }
+  }
+
+  // A burst's capacity is not kept.
+  template <class Tasks>
+  static void clear(Tasks& tasks) {
+    tasks.clear();
+    if (tasks.capacity() > 4096) tasks.shrink_to_fit();
+  }
+
+  bool contended_lately() const { return ready.contended() || current_since - switched < contention; }
+
+  // What shares have to do, until a turn's time is over. Who is alone and has nothing new waits with what it
+  // deferred until `all` is to be done: more may come that is written with it.
+  void serve_shares(bool all) {
     if (ready.empty()) return;
     // Little work of one share alone is not measured, as nobody waits for it.
     int unmeasured = 0;
-    current_since = ready.contended() ? Clock::now() : now;
+    current_since = now;
+    if (contended_lately()) current_since = Clock::now();
     const auto end = current_since + turn;
     serving = true;
     while (FairRing::Member* next = ready.next()) {
       Share& share = static_cast<Share&>(*next);
+      if (std::exchange(last, &share) != &share) switched = current_since;
+      if (!share.has_new()) {
+        if (!all && !share.unwinds() && !ready.contended()) break;
+        begin_to_unwind(share);
+      }
       serve(share);
-      const bool idle = share.first_ < 0 && share.tasks_.empty();
-      if (++unmeasured < most_unmeasured && !ready.contended()) {
-        if (idle) ready.remove(share);
+      if (!contended_lately() && ++unmeasured < most_unmeasured) {
+        if (share.idle()) ready.remove(share);
         continue;
       }
       unmeasured = 0;
       const auto later = Clock::now();
       ready.charge(share, later - current_since);
-      if (idle) ready.remove(share);
+      if (share.idle()) ready.remove(share);
+      if (share.credit() <= FairRing::Time{0}) begin_to_unwind(share);
       current_since = later;
       if (later >= end) break;
     }
@@ -184,9 +229,8 @@ struct Loop::Impl {
   }
 
   void forget_unused_shares() {
-    std::erase_if(shares, [](const std::unique_ptr<Share>& share) {
-      return share->holders_ == 0 && share->first_ < 0 && share->tasks_.empty();
-    });
+    std::erase_if(shares,
+                  [](const std::unique_ptr<Share>& share) { return share->holders_ == 0 && share->idle(); });
   }
 
   void run_posted() {
@@ -207,9 +251,7 @@ struct Loop::Impl {
       each.task();
     }
     current = nullptr;
-    running_tasks.clear();
-    // A burst's capacity is not kept.
-    if (running_tasks.capacity() > 4096) running_tasks.shrink_to_fit();
+    clear(running_tasks);
   }
 
   int wait_time() {
@@ -233,7 +275,14 @@ Loop::Loop() : impl_(std::make_unique<Impl>()) {
   }
 }
 
-Loop::~Loop() = default;
+Loop::~Loop() {
+  // What tasks hold may want to forget its descriptors.
+  for (const auto& share : impl_->shares) {
+    share->tasks_.clear();
+    share->unwinding_.clear();
+    share->deferred_.clear();
+  }
+}
 
 Result<> Loop::add(int fd, std::uint32_t events, IoHandler& handler) {
   return add(fd, events, handler, ShareRef(impl_->current));
@@ -280,7 +329,17 @@ void Loop::post(Task task) {
 }
 
 void Loop::defer(Task task) {
-  impl_->deferred.push_back({std::move(task), ShareRef(impl_->current)});
+  Share* share = impl_->current;
+  if (share == nullptr || !shared()) {
+    impl_->deferred.push_back({std::move(task), ShareRef(share)});
+    return;
+  }
+  share->deferred_.push_back(std::move(task));
+  impl_->ready.add(*share);
+}
+
+void Loop::again() {
+  impl_->again = true;
 }
 
 void Loop::go_on(Task task) {
@@ -312,7 +371,8 @@ bool Loop::shared() const {
 
 bool Loop::used_up() const {
   if (!impl_->serving || impl_->current == nullptr) return false;
-  return Clock::now() - impl_->current_since >= impl_->current->credit();
+  const auto may = std::min<FairRing::Time>(impl_->current->credit(), turn);
+  return Clock::now() - impl_->current_since >= may;
 }
 
 Loop::OnBehalf::OnBehalf(Loop& loop, Share* share)
@@ -334,17 +394,18 @@ void Loop::run() {
     int count = impl_->wait(events, impl_->wait_time());
     impl_->now = Clock::now();
     impl_->dispatch(events, count);
-    impl_->serve_shares();
+    impl_->serve_shares(count <= 1);
     // Where several are ready more become so meanwhile: what is deferred, writes above all, then serves them
     // together.
     for (int looks = 0; count > 1 && looks < most_looks; ++looks) {
       count = impl_->wait(events, 0);
       impl_->dispatch(events, count);
-      impl_->serve_shares();
+      impl_->serve_shares(false);
     }
     impl_->run_posted();
     impl_->timers.run(impl_->now);
     impl_->run_deferred();
+    impl_->serve_shares(true);
   }
   impl_->running = false;
   impl_->stopping.store(false, std::memory_order_release);

@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/result.h"
 #include "proxy/io/fair_ring.h"
@@ -42,8 +43,15 @@ class Share : private FairRing::Member {
   // Descriptors with undelivered events, in order: the first and the last; see Loop::Impl::Watch.
   int first_ = -1;
   int last_ = -1;
+  bool has_new() const { return first_ >= 0 || !tasks_.empty(); }
+  bool unwinds() const { return !unwinding_.empty(); }
+  bool idle() const { return !has_new() && !unwinds() && deferred_.empty(); }
   // What goes on: see Loop::go_on().
   std::deque<std::function<void()>> tasks_;
+  // What was deferred: gathered, and from `unwound_` on being run, before anything new.
+  std::vector<std::function<void()>> deferred_;
+  std::vector<std::function<void()>> unwinding_;
+  std::size_t unwound_ = 0;
 };
 
 // Keeps a Share, or nobody's. One thread, like the Share.
@@ -76,13 +84,18 @@ class ShareRef {
 // Descriptors belong to shares, and events are delivered by deficit round robin over those: a pod with a
 // thousand ready connections does not delay another's one. What a turn has no time for stays queued, at most
 // once per descriptor, and the kernel is asked anew in between, so that who seldom has work is noticed soon.
-// With one share or none events are delivered as they come.
+// What handlers defer is their share's work too: it follows when the share has no more events or has used
+// what it may, and before any new ones, so that nobody's answer waits for what another has gathered. With one
+// share or none events are delivered as they come.
 class Loop {
  public:
   using Task = std::function<void()>;
   using Clock = std::chrono::steady_clock;
-  // How long shares are served before it is looked what else is ready.
-  static constexpr std::chrono::microseconds turn{100};
+  // How long shares are served before it is looked what else is ready, and after which a piece of work that
+  // can be cut is.
+  static constexpr std::chrono::microseconds turn{25};
+  // How long after two shares had work it is looked that often.
+  static constexpr std::chrono::milliseconds contention{100};
 
   Loop();
   ~Loop();
@@ -107,7 +120,10 @@ class Loop {
   // oneself, to call back without recursion, to write once for many events.
   void defer(Task task);
 
-  // The same for the next piece of a work without an end (bytes that keep coming): it waits until it is the
+  // For a deferred task that has used_up() what it may: it runs once more, before anything new of its share.
+  void again();
+
+  // As defer() for the next piece of a work without an end (bytes that keep coming): it waits until it is the
   // current share's turn.
   void go_on(Task task);
 
