@@ -137,8 +137,14 @@ void WorkerLane::begin_drain() {
   look_whether_empty();
 }
 
+// A connection is over when its ends are passed on: what they wrote last may wait for a slow reader.
+bool WorkerLane::is_empty() const {
+  return worker_.connections->size() == 0 && !(worker_.mesh_pool && worker_.mesh_pool->has_streams()) &&
+         !(worker_.tls && worker_.tls->closing() != 0);
+}
+
 void WorkerLane::look_whether_empty() {
-  if (worker_.connections->size() > 0) {
+  if (!is_empty()) {
     drain_timer_->arm(drain_look);
     return;
   }

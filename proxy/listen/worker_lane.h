@@ -39,6 +39,7 @@ class WorkerLane final : public Lane {
   void stop_accepting(std::uint32_t id);
   void forget(std::uint32_t id, std::uint64_t netns_cookie);
   void begin_drain();
+  bool is_empty() const;
   void look_whether_empty();
   void resume();
 

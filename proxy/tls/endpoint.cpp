@@ -181,6 +181,7 @@ class WorkerEndpoint final : public Endpoint {
   }
 
   bool certified(const Pod& pod) const override { return context(pod) != nullptr; }
+  std::size_t closing() const override { return worker_->lingering->size(); }
 
  private:
   ContextRef context(const Pod& pod) const { return valid_context(*worker_, pod.identity); }

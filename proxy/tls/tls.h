@@ -55,6 +55,8 @@ class Endpoint {
                                                           std::chrono::milliseconds timeout, Done done) = 0;
   // Has `pod` a certificate that is valid now?
   virtual bool certified(const Pod& pod) const = 0;
+  // Connections that nobody holds any more and whose last bytes are on their way.
+  virtual std::size_t closing() const = 0;
 };
 
 }  // namespace heddle::proxy::tls

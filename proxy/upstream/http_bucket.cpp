@@ -120,6 +120,10 @@ bool HttpBucket::sweep(Clock::time_point now) {
   return h1_.empty() && h2_.empty() && connecting_ == 0 && waiters_.empty() && nothing_else_waits();
 }
 
+bool HttpBucket::has_streams() const {
+  return std::any_of(h2_.begin(), h2_.end(), [](const auto& client) { return client->streams() != 0; });
+}
+
 void HttpBucket::fail_waiters(const Error& error) {
   while (http::ClientWaiter* waiter = waiters_.pop()) waiter->client_failed(error);
 }

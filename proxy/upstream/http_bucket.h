@@ -40,6 +40,8 @@ class HttpBucket : public http::H1ClientOwner, public http::H2ClientOwner {
   // Tells whoever waits; the destructor does the rest.
   void fail_waiters(const Error& error);
   std::size_t idle() const { return idle_.size(); }
+  // Are there HTTP/2 streams? A tunnel's outlives its Stream until what that took is sent.
+  bool has_streams() const;
 
  protected:
   // Begins one connection; h1_connected(), h2_connected() or connect_failed() follow, never from inside.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/upstream/mesh_pool.h"
 
+#include <algorithm>
 #include <list>
 #include <unordered_map>
 
@@ -60,6 +61,11 @@ class Pool final : public MeshPool {
 
   void drain() override {
     for (auto& [key, bucket] : buckets_) bucket->drain();
+  }
+
+  bool has_streams() const override {
+    return std::any_of(buckets_.begin(), buckets_.end(),
+                       [](const auto& entry) { return entry.second->has_streams(); });
   }
 
  private:

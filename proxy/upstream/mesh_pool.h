@@ -60,6 +60,8 @@ class MeshPool {
   // The pod left this node: its connections are reset, who waits for one is told.
   virtual void forget(std::uint32_t pod_id) = 0;
   virtual void drain() = 0;
+  // Streams on connections between proxies, those too of which only the last bytes are still to be sent.
+  virtual bool has_streams() const = 0;
 };
 std::unique_ptr<MeshPool> make_mesh_pool(Worker& worker);
 

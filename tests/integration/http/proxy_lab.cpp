@@ -109,6 +109,7 @@ class PretendTls final : public tls::Endpoint {
     return nullptr;
   }
   bool certified(const Pod&) const override { return true; }
+  std::size_t closing() const override { return 0; }
 
  private:
   ProxyLab& lab_;

@@ -31,6 +31,7 @@ class BrokenTls final : public tls::Endpoint {
     return nullptr;
   }
   bool certified(const Pod&) const override { return true; }
+  std::size_t closing() const override { return 0; }
 
  private:
   Loop& loop_;

@@ -81,6 +81,60 @@ TEST(WorkerLane, IsAForwardProxyForAppsThatDialTheListenerFromWithinThePod) {
   EXPECT_EQ(answer_at(2, 1), "<reset>") << "nobody's port: it was neither redirected nor meant";
 }
 
+// What was handed on and is still on its way when no connection is left.
+struct LastBytes {
+  std::size_t of_tls = 0;
+  bool of_tunnels = false;
+};
+struct ClosingTls final : tls::Endpoint {
+  explicit ClosingTls(LastBytes& bytes) : last(bytes) {}
+  std::unique_ptr<tls::Handshake> connect(std::unique_ptr<Stream>, PodRef, std::string, std::string,
+                                          std::vector<std::string>, std::chrono::milliseconds,
+                                          tls::Done) override {
+    return nullptr;
+  }
+  std::unique_ptr<tls::Handshake> accept(std::unique_ptr<Stream>, PodRef, const IpAddress&,
+                                         std::vector<std::string>, std::chrono::milliseconds,
+                                         tls::Done) override {
+    return nullptr;
+  }
+  bool certified(const Pod&) const override { return true; }
+  std::size_t closing() const override { return last.of_tls; }
+  LastBytes& last;
+};
+struct SendingPool final : MeshPool {
+  SendingPool(Worker& worker, LastBytes& bytes) : real(make_mesh_pool(worker)), last(bytes) {}
+  std::unique_ptr<Pending> open_tunnel(PodRef, EndpointRef, SocketAddress, std::chrono::milliseconds, Content,
+                                       Done) override {
+    return nullptr;
+  }
+  http::Client* acquire(const PodRef&, const EndpointRef&, bool, http::ClientWaiter&) override {
+    return nullptr;
+  }
+  http::Engine& engine() override { return real->engine(); }
+  void forget(std::uint32_t) override {}
+  void drain() override {}
+  bool has_streams() const override { return last.of_tunnels; }
+  std::unique_ptr<MeshPool> real;
+  LastBytes& last;
+};
+
+TEST(WorkerLane, IsNotDrainedWhileLastBytesAreOnTheirWay) {
+  test::Rig rig;
+  LastBytes last{1, true};
+  rig.worker.tls = std::make_unique<ClosingTls>(last);
+  rig.worker.mesh_pool = std::make_unique<SendingPool>(rig.worker, last);
+  WorkerLane lane(rig.worker, *rig.pods, *rig.dialer);
+  bool empty = false;
+  lane.drain([&] { empty = true; });
+  const auto stays = [&] { return !rig.run_until([&] { return empty; }, std::chrono::milliseconds(150)); };
+  EXPECT_TRUE(stays()) << "the process would end, and with it what slow readers have not read";
+  last.of_tls = 0;
+  EXPECT_TRUE(stays());
+  last.of_tunnels = false;
+  EXPECT_TRUE(rig.run_until([&] { return empty; }));
+}
+
 struct Ending final : Connection {
   Ending(const PodRef& owner, std::vector<std::string>& said) : Connection(owner), heard(said) {}
   void drain() override { heard.push_back("drain"); }
