@@ -55,6 +55,8 @@ struct Worker {
   Loop loop;
   // For one read or decode at a time; its content is gone when the handler returns.
   alignas(64) std::array<std::byte, most_read> scratch;
+  // Of this worker's outbound connections and requests: those that have no upstream yet (Awaited).
+  std::size_t awaiting_upstream = 0;
   // Filled in by main(), in this order, destroyed in reverse.
   std::unique_ptr<Telemetry> telemetry;
   std::unique_ptr<PodTable> pods;

@@ -82,6 +82,7 @@ EndpointRef OutboundRequest::pick() {
 }
 
 void OutboundRequest::route(unsigned) {
+  if (!awaited_) awaited_.emplace(shared_->worker.awaiting_upstream);
   EndpointRef next = pick();
   if (!next) return wait_for_endpoint();
   endpoint_ = std::move(next);
@@ -137,7 +138,7 @@ void OutboundRequest::send() {
     client = worker.http_pool->acquire(
         {shared_->connection.pod, endpoint_->info.address, http2, std::nullopt}, *this);
   }
-  if (client != nullptr) use(*client);
+  if (client != nullptr) use_upstream(*client);
 }
 
 void OutboundRequest::join(PodRef local) {
@@ -153,7 +154,7 @@ void OutboundRequest::join(PodRef local) {
     shared_->joined_inbound = std::make_shared<InboundHttp>(shared_->worker, std::move(inbound));
   }
   Join client(shared_->joined_inbound, engine_);
-  use(client);
+  use_upstream(client);
 }
 
 // The bytes after a switch belong to nobody else: a tunnel, and an HTTP/1 connection in it.
@@ -168,7 +169,7 @@ void OutboundRequest::open_tunnel() {
         if (!result) return client_failed(result.error());
         own_client_ = std::make_unique<http::H1Client>(engine_, std::move(result->stream), *this,
                                                        shared_->worker.budget(*shared_->connection.pod));
-        use(*own_client_);
+        use_upstream(*own_client_);
       });
 }
 
@@ -181,6 +182,11 @@ void OutboundRequest::client_closed(http::H1Client&) {
 }
 
 void OutboundRequest::client_ready(http::Client& client) {
+  use_upstream(client);
+}
+
+void OutboundRequest::use_upstream(http::Client& client) {
+  awaited_.reset();
   use(client);
 }
 
@@ -235,6 +241,7 @@ void OutboundRequest::on_trailers(const http::Fields& fields) {
 
 void OutboundRequest::on_over(std::uint16_t status, std::string_view error) {
   release_endpoint(status >= 500 && !error.empty());
+  awaited_.reset();
   wait_timer_.reset();
   known_.reset();
   tunnel_.reset();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "proxy/connection.h"
@@ -9,6 +10,7 @@
 #include "proxy/http/h1_client.h"
 #include "proxy/http/inbound_request.h"
 #include "proxy/telemetry/telemetry.h"
+#include "proxy/upstream/awaited.h"
 #include "proxy/upstream/mesh_pool.h"
 
 namespace heddle::proxy {
@@ -54,10 +56,12 @@ class OutboundRequest final : public http::Forward, public http::H1ClientOwner {
   void send();
   void join(PodRef local);
   void open_tunnel();
+  void use_upstream(http::Client& client);
   void release_endpoint(bool failed);
   void record(std::uint16_t status, std::string_view error, std::chrono::microseconds took);
 
   OutboundHttpRef shared_;
+  std::optional<Awaited> awaited_;
   EndpointRef endpoint_;
   EndpointRef counted_;  // begin() was called for it and end() was not
   std::chrono::steady_clock::time_point began_;

@@ -33,6 +33,8 @@ class Lane {
   virtual void drain(std::function<void()> empty) = 0;
   // While it drains: close HTTP connections that wait for a request, and from now on as soon as they do.
   virtual void end_idle() = 0;
+  // `done` gets the number of connections and requests that wait for an upstream, or for a socket to it.
+  virtual void count_waiting(std::function<void(std::size_t waiting)> done) = 0;
   // Reset what is left; `done` gets their number.
   virtual void cut(std::function<void(std::size_t connections)> done) = 0;
 };

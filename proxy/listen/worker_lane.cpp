@@ -166,6 +166,10 @@ void WorkerLane::shed(std::uint32_t id, std::size_t resets) {
   });
 }
 
+void WorkerLane::count_waiting(std::function<void(std::size_t)> done) {
+  worker_.loop.post([this, done = std::move(done)] { done(worker_.awaiting_upstream + dialer_.waiting()); });
+}
+
 void WorkerLane::cut(std::function<void(std::size_t)> done) {
   worker_.loop.post([this, done = std::move(done)] {
     const std::size_t left = worker_.connections->size();

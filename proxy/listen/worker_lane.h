@@ -27,6 +27,7 @@ class WorkerLane final : public Lane {
   void agent_ready() override;
   void drain(std::function<void()> empty) override;
   void end_idle() override;
+  void count_waiting(std::function<void(std::size_t)> done) override;
   void cut(std::function<void(std::size_t)> done) override;
   // The pod has to use less: its connections end when they wait for a request or as soon as they do, and so
   // many of its youngest at once.

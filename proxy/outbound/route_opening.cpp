@@ -5,6 +5,7 @@
 #include "proxy/inbound/joined_stream.h"
 #include "proxy/outbound/join.h"
 #include "proxy/outbound/unready.h"
+#include "proxy/upstream/awaited.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -150,6 +151,7 @@ class RouteOpening final : public Opening {
   std::unique_ptr<MeshPool::Pending> tunnel_;
   std::unique_ptr<Dialer::Pending> dial_;
   std::shared_ptr<RouteOpening*> self_;
+  const Awaited awaited_{worker_.awaiting_upstream};
 };
 
 }  // namespace

@@ -11,7 +11,8 @@
 namespace heddle::proxy {
 
 // Ends all workers' service in order: no new connections, the running ones may finish until the grace is
-// over, then they are reset. On the link's loop.
+// over, then they are reset. Those that wait for an upstream then, because another node's proxy or this
+// node's agent is replaced at the same time, put the end off by a minute at most. On the link's loop.
 class Drain {
  public:
   using Done = std::function<void(std::size_t connections_cut)>;
@@ -25,6 +26,8 @@ class Drain {
 
  private:
   void one_is_empty();
+  void grace_over();
+  void one_counted(std::size_t waiting);
   void cut();
   void one_was_cut(std::size_t connections);
 
@@ -35,6 +38,9 @@ class Drain {
   Timer idle_timer_;
   std::chrono::steady_clock::time_point end_;
   std::size_t busy_ = 0;
+  std::size_t counting_ = 0;  // lanes that have not said how much waits
+  std::size_t waiting_ = 0;
+  bool waited_ = false;  // something did when last looked
   std::size_t cutting_ = 0;
   std::size_t connections_cut_ = 0;
   bool begun_ = false;

@@ -38,6 +38,8 @@ struct FakeLane final : Lane {
     empty = std::move(done);
   }
   void end_idle() override { calls.push_back("end idle"); }
+  std::size_t waiting = 0;
+  void count_waiting(std::function<void(std::size_t)> done) override { done(waiting); }
   void cut(std::function<void(std::size_t)> done) override {
     calls.push_back("cut");
     done(3);
@@ -498,6 +500,25 @@ TEST_F(AgentLinkTest, DrainsWhenTheAgentSaysSoAndCutsWhatIsLeft) {
   ASSERT_TRUE(run_until([&] { return done; }));
   EXPECT_EQ(cut, 6u);
   EXPECT_EQ(next().drained().connections_cut(), 6u);
+}
+
+// The next node's proxy, or this node's agent, is replaced at the same time.
+TEST_F(AgentLinkTest, ADrainCutsNobodyWhileSomebodyWaitsForAnUpstream) {
+  bool done = false;
+  Drain drain(loop, {&lanes[0], &lanes[1]}, [&](std::size_t) { done = true; });
+  lanes[1].waiting = 1;
+  drain.begin(std::chrono::milliseconds(20), std::chrono::milliseconds(10));
+  const auto lasts = [&](std::chrono::milliseconds time) {
+    Timer timer(loop, [] {});
+    timer.arm(time);
+    run_until([&] { return !timer.armed() || done; });
+    return !done;
+  };
+  EXPECT_TRUE(lasts(std::chrono::milliseconds(500)));
+  lanes[1].waiting = 0;
+  EXPECT_TRUE(lasts(std::chrono::milliseconds(500))) << "it is to be answered";
+  ASSERT_TRUE(run_until([&] { return done; }));
+  EXPECT_EQ(lanes[0].calls.back(), "cut");
 }
 
 TEST_F(AgentLinkTest, ADrainThatIsBegunAgainOnlyGetsShorter) {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/listen/worker_lane.h"
 
+#include <optional>
+
+#include "proxy/outbound/outbound.h"
 #include "tests/unit/proxy_core/rig.h"
+#include "tests/unit/proxy_core/tcp_pair.h"
 
 namespace heddle::proxy {
 namespace {
@@ -133,6 +137,34 @@ TEST(WorkerLane, IsNotDrainedWhileLastBytesAreOnTheirWay) {
   EXPECT_TRUE(stays());
   last.of_tunnels = false;
   EXPECT_TRUE(rig.run_until([&] { return empty; }));
+}
+
+TEST(WorkerLane, CountsWhoWaitsForAnUpstream) {
+  test::Rig rig;
+  rig.broker_away = true;
+  rig.worker.mesh_pool = make_mesh_pool(rig.worker);
+  WorkerLane lane(rig.worker, *rig.pods, *rig.dialer);
+  const auto waiting = [&] {
+    std::optional<std::size_t> count;
+    lane.count_waiting([&](std::size_t counted) { count = counted; });
+    EXPECT_TRUE(rig.run_until([&] { return count.has_value(); }));
+    return count.value_or(0);
+  };
+  const PodRef pod = rig.add_pod(1, "127.0.0.9");
+  test::TcpPair pair;
+  test::Server app;
+  EXPECT_EQ(waiting(), 0u);
+  // No agent is there to give a socket.
+  serve_outbound(rig.worker, pod, app.address, app.address,
+                 make_tcp_stream(rig.worker.loop, std::move(pair.server)));
+  ASSERT_TRUE(rig.run_until([&] { return waiting() != 0; }));
+  rig.broker_away = false;
+  rig.give(1, false, 1);
+  Fd accepted;
+  ASSERT_TRUE(rig.run_until([&] { return static_cast<bool>(accepted = app.accept()); }));
+  EXPECT_TRUE(rig.run_until([&] { return waiting() == 0; }));
+  lane.cut([](std::size_t) {});
+  EXPECT_TRUE(rig.run_until([&] { return rig.worker.connections->size() == 0; }));
 }
 
 struct Ending final : Connection {
