@@ -67,9 +67,10 @@ class ContainerLogs:
 
     def show(self, moment, words, before=3.0, after=1.0, most=60):
         """Of each container at most `most` lines that it wrote from `before` seconds before the moment until `after` seconds
-        after it: those with one of the `words`, then the nearest."""
+        after it: those with one of the `words`, then the nearest. What has such a word is shown from any time."""
         for name, lines in self.lines().items():
-            near = [line for line in lines if moment - before <= line.at <= moment + after]
+            near = [line for line in lines
+                    if moment - before <= line.at <= moment + after or any(word in line.text for word in words)]
             if not near:
                 continue
             chosen = sorted(near, key=lambda line: (not any(word in line.text for word in words), abs(line.at - moment)))[:most]

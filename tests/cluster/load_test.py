@@ -116,7 +116,8 @@ class Explanation:
         for failures in moments[:SHOWN]:
             for one in failures:
                 print(f"=== {clock(one['ended'])} {one['client']} from {one['who'] or '?'}: {one['what']}")
-            LOGS.show(failures[0]["ended"], [one["who"] for one in failures if one["who"]])
+            LOGS.show(failures[0]["ended"], [one["who"] for one in failures if one["who"]],
+                      before=failures[0]["ended"] - min(one["began"] for one in failures) + 2)
         if not moments:
             LOGS.show(time.time(), [])
 
