@@ -40,6 +40,7 @@ struct Settings {
   std::chrono::milliseconds drain_grace{120'000};
   std::chrono::milliseconds http_head_timeout{30'000};     // a request's head, HTTP/2's first SETTINGS
   std::chrono::milliseconds http_idle_timeout{3'600'000};  // a client's connection without a request
+  std::chrono::milliseconds http_stall_timeout{300'000};   // content waits, and its receiver takes none of it
   PodLimits pod_limits;                                    // of pods that do not say otherwise
   // The node's own: dialled at a pod's outbound port, they are the pod's forward proxy.
   std::vector<IpAddress> node_addresses;

@@ -16,7 +16,7 @@ DeadlineList::~DeadlineList() {
 
 void DeadlineList::start(Deadline& item) {
   item.leave();
-  if (length_ <= std::chrono::milliseconds(0)) return;
+  if (!limits()) return;
   item.list_ = this;
   item.at_ = loop_.now() + length_;
   item.previous_ = last_;

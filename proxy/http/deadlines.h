@@ -41,6 +41,8 @@ class DeadlineList {
   DeadlineList(const DeadlineList&) = delete;
   DeadlineList& operator=(const DeadlineList&) = delete;
 
+  // Waits end at all.
+  bool limits() const { return length_ > std::chrono::milliseconds(0); }
   // Begins the wait of `item`, anew when it is in this list or another.
   void start(Deadline& item);
 

@@ -35,7 +35,9 @@ Engine::Engine(Loop& loop, std::span<std::byte> scratch, Timeouts timeouts)
       scratch_(scratch),
       heads_(loop, timeouts.head),
       idle_(loop, timeouts.idle),
-      closing_(loop, timeouts.closing_look) {}
+      closing_(loop, timeouts.closing_look),
+      stalls_(loop, timeouts.stall),
+      mesh_stalls_(loop, 2 * timeouts.stall) {}
 
 Engine::~Engine() {
   for (const auto& queue : queues_) queue->engine = nullptr;

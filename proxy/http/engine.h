@@ -59,12 +59,14 @@ class Buried {
   virtual ~Buried() = default;
 };
 
-// How long clients may take. Zero: for ever.
+// How long peers may take. Zero: for ever.
 struct Timeouts {
   std::chrono::milliseconds head{30'000};     // for a request's head from its first byte, HTTP/2's handshake
   std::chrono::milliseconds idle{3'600'000};  // a client's connection without a request
   // Between looks at a connection that is over but for its last bytes.
   std::chrono::milliseconds closing_look{1'000};
+  // For a receiver of what waits to take some of it. Who has nothing waiting may be silent for ever.
+  std::chrono::milliseconds stall{300'000};
 };
 
 // What all HTTP codecs of one worker share. Costs one Loop::defer per turn and share (proxy/io/loop.h),
@@ -95,6 +97,9 @@ class Engine {
   DeadlineList& idle() { return idle_; }
   // Short looks at connections that are over but for their last bytes.
   DeadlineList& closing() { return closing_; }
+  DeadlineList& stalls() { return stalls_; }
+  // Between proxies: by then those at the ends have told whose fault it is.
+  DeadlineList& mesh_stalls() { return mesh_stalls_; }
 
   // For one message at a time; whoever wants to keep it moves or swaps it out.
   RequestHead request_head;
@@ -115,7 +120,7 @@ class Engine {
   bool queue_made_ = false;  // since unused ones were last forgotten
   std::vector<std::unique_ptr<Buried>> dead_;
   std::vector<std::string> buffers_;
-  DeadlineList heads_, idle_, closing_;
+  DeadlineList heads_, idle_, closing_, stalls_, mesh_stalls_;
 };
 
 }  // namespace heddle::proxy::http

@@ -115,7 +115,14 @@ void H1Client::close() {
 }
 
 void H1Client::on_deadline() {
-  if (!closed_ && in_exchange_ && !responded_) fail(Abort::timeout);
+  if (closed_) return;
+  if (blocked_) {
+    spdlog::debug("http: the server takes nothing of its request, closing its connection");
+    held_.budget().count(Refusal::stalled);
+  } else if (!in_exchange_ || responded_) {
+    return;
+  }
+  fail(Abort::timeout);
 }
 
 void H1Client::on_readable() {
@@ -203,7 +210,7 @@ std::size_t H1Client::feed_head(std::string_view input) {
       return 0;
     }
     searched_ = input.size();
-    if (waits_in() == nullptr) engine_.heads().start(*this);
+    if (waits_in() != &engine_.heads()) engine_.heads().start(*this);
     return 0;
   }
   leave();
@@ -291,8 +298,18 @@ void H1Client::flush() {
     output_.forget_credit();
     return read();
   }
+  watch_reader(flushed == Output::Flushed::blocked);
   if (requester_ == nullptr) return;
   if (const std::size_t credit = output_.take_credit(); credit != 0) requester_->consumed(credit);
+}
+
+// A head that has begun to come is awaited for a shorter time.
+void H1Client::watch_reader(bool blocked) {
+  const bool moved = std::exchange(seen_written_, output_.written()) != seen_written_;
+  blocked_ = blocked && engine_.stalls().limits();
+  const bool watched = waits_in() == &engine_.stalls();
+  if (!blocked_ && watched) leave();
+  if (blocked_ && (watched ? moved : waits_in() == nullptr)) engine_.stalls().start(*this);
 }
 
 void H1Client::end() {

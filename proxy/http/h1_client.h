@@ -48,7 +48,8 @@ class H1Client final : public Buried,
   void on_readable() override;
   void on_writable() override;
   void on_turn() override;
-  // Of an answer's head, from its first byte to its last: the first may take as long as it likes.
+  // Of an answer's head, from its first byte to its last: the first may take as long as it likes. Of a
+  // request's content: some of what waits must be taken.
   void on_deadline() override;
   // Peer: the request's content
   void data(std::span<const std::byte> bytes, bool end) override;
@@ -65,6 +66,7 @@ class H1Client final : public Buried,
   void end_response();
   void fail(Abort reason);
   void flush();
+  void watch_reader(bool blocked);
   void end();
   void account() { held_.set(output_.size() + carry_.size()); }
 
@@ -77,7 +79,8 @@ class H1Client final : public Buried,
   std::string carry_;  // an incomplete head
   std::size_t searched_ = 0;
   ContentReader content_;
-  std::size_t unconsumed_ = 0;  // of the response's content
+  std::size_t unconsumed_ = 0;      // of the response's content
+  std::uint64_t seen_written_ = 0;  // of output_, when the server's reading was last looked at
   bool in_exchange_ = false;
   bool request_ended_ = false;
   bool responded_ = false;
@@ -89,6 +92,7 @@ class H1Client final : public Buried,
   bool keep_alive_ = true;
   bool reused_ = false;
   bool want_read_ = false;
+  bool blocked_ = false;  // the server has not read what the socket holds
   bool closed_ = false;
 };
 

@@ -126,14 +126,31 @@ void H1Server::account() {
 
 // What must happen next on an open connection, and until when. Bytes of a head do not move its deadline.
 void H1Server::watch() {
-  if (closed_ || closing_ || lingering_) return;
+  if (closed_ || closing_ || lingering_ || waits_in() == &engine_.stalls()) return;
   if (in_exchange_) return leave();
   DeadlineList& next = started_ && carry_.empty() ? engine_.idle() : engine_.heads();
   if (waits_in() != &next) next.start(*this);
 }
 
+// What waits for a client must not wait for ever; whatever it takes of it moves the deadline.
+void H1Server::watch_reader(bool blocked) {
+  const bool moved = std::exchange(seen_written_, output_.written()) != seen_written_;
+  blocked_ = blocked && engine_.stalls().limits();
+  const bool watched = waits_in() == &engine_.stalls();
+  if (blocked_ && (moved || !watched)) return engine_.stalls().start(*this);
+  if (blocked_ || !watched) return;
+  leave();
+  watch();
+}
+
 void H1Server::on_deadline() {
-  if (closed_ || closing_ || in_exchange_) return;
+  if (closed_ || lingering_) return;
+  if (blocked_) {
+    spdlog::debug("http: the client takes nothing of its answer, closing its connection");
+    held_.budget().count(Refusal::stalled);
+    return close_now();
+  }
+  if (closing_ || in_exchange_) return;
   // Not the next head is late, but the client's reading of the answers before it.
   if (output_.size() > window) return watch();
   if (started_ && carry_.empty()) {
@@ -426,6 +443,7 @@ void H1Server::flush() {
   const Output::Flushed flushed = output_.flush(*stream_, closing_ && !upstream_);
   account();
   if (flushed == Output::Flushed::error) return close_now();
+  watch_reader(flushed == Output::Flushed::blocked);
   if (request_ != nullptr) {
     if (const std::size_t credit = output_.take_credit(); credit != 0) request_->consumed(credit);
     if (closed_) return;

@@ -60,6 +60,7 @@ class H1Server final : public ServerCodec,
   void refuse(std::uint16_t status, const std::string& why);
   void flush();
   void watch();
+  void watch_reader(bool blocked);
   void account();
   void linger();
   void close_now();
@@ -77,6 +78,7 @@ class H1Server final : public ServerCodec,
   ContentReader content_;
   std::size_t unconsumed_ = 0;          // of the request's content
   std::size_t discarded_ = 0;           // content read after the exchange was over
+  std::uint64_t seen_written_ = 0;      // of output_, when the client's reading was last looked at
   std::unique_ptr<Stream> upstream_;    // after a switch, until the 101 is written
   std::unique_ptr<Farewell> farewell_;  // has the stream once all is said
   bool in_exchange_ = false;            // a request is here whose response or content has not ended
@@ -97,6 +99,7 @@ class H1Server final : public ServerCodec,
   bool lingering_ = false;  // our half is closed
   bool closed_ = false;
   bool feeding_ = false;
+  bool blocked_ = false;  // the client has not read what the socket holds
 };
 
 }  // namespace heddle::proxy::http

@@ -283,6 +283,11 @@ int H2Session::Callbacks::send_data(nghttp2_session*, nghttp2_frame*, const std:
   stream.queue_sent_ += size;
   session.queued_ -= size;
   const bool all = stream.queue_sent_ == stream.queue_.size();
+  if (all) {
+    stream.leave();
+  } else if (stream.waits_in() != nullptr) {
+    session.stalls_.start(stream);
+  }
   if (all || size >= whole_content) session.glitches_.earn(content_pay);
   if (all) {
     session.engine_.give_buffer(std::move(stream.queue_));

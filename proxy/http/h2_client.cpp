@@ -202,6 +202,7 @@ void ClientStream::on_close(std::uint32_t error_code) {
   if (error_code == NGHTTP2_REFUSED_STREAM) reason = Abort::unprocessed;
   // The whole connection broke: a request without side effects may be repeated (RFC 9110 9.2.2).
   if (error_code == NGHTTP2_CONNECT_ERROR && client_.closed() && !responded_) reason = Abort::stale;
+  if (stalled()) reason = Abort::timeout;
   requester->abort(reason);
 }
 

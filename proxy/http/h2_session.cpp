@@ -53,6 +53,7 @@ H2Settings mesh_settings() {
   settings.stream_window = 64 * 1024;
   settings.connection_window = 16 * 1024 * 1024;
   settings.ping = true;
+  settings.mesh = true;
   // A reset here is an app's own: a client that closes with unread bytes, a port check. Thousands a second
   // are honest, and ending the connection would cut the streams of everybody else's.
   settings.reset_burst = 10'000;
@@ -71,6 +72,7 @@ void H2Stream::send(std::span<const std::byte> bytes, bool end) {
       queue_.erase(0, queue_sent_);
       queue_sent_ = 0;
     }
+    if (!patient_ && waits_in() == nullptr) session_->stalls_.start(*this);
     queue_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     session_->queued_ += bytes.size();
     session_->account();
@@ -97,6 +99,7 @@ void H2Stream::return_credit(std::size_t bytes) {
 void H2Stream::reset(std::uint32_t error_code) {
   if (session_ == nullptr) return;
   nghttp2_submit_rst_stream(session_->session_, NGHTTP2_FLAG_NONE, id_, error_code);
+  leave();
   // A peer that does not read keeps RST_STREAM waiting, but not what was for it.
   session_->queued_ -= unsent();
   session_->account();
@@ -106,6 +109,14 @@ void H2Stream::reset(std::uint32_t error_code) {
   session_->flush_later();
 }
 
+void H2Stream::on_deadline() {
+  if (session_ == nullptr) return;
+  stalled_ = true;
+  spdlog::debug("http: the peer takes nothing of a stream's content, resetting it stream={}", id_);
+  session_->budget().count(Refusal::stalled);
+  reset(session_->server_ ? NGHTTP2_ENHANCE_YOUR_CALM : NGHTTP2_CANCEL);
+}
+
 H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server, const H2Settings& settings,
                      ByteBudget budget)
     : engine_(engine),
@@ -113,7 +124,8 @@ H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server
       stream_(std::move(stream)),
       output_(engine),
       held_(std::move(budget)),
-      glitches_(settings.glitch_burst, settings.glitches_per_second, engine.now()) {
+      glitches_(settings.glitch_burst, settings.glitches_per_second, engine.now()),
+      stalls_(settings.mesh ? engine.mesh_stalls() : engine.stalls()) {
   const Options chosen = options(settings);
   if (server) {
     nghttp2_session_server_new2(&session_, Callbacks::table(), this, chosen.get());
@@ -188,6 +200,7 @@ void H2Session::detach(H2Stream& stream, std::uint32_t error_code) {
   }
   streams_.pop_back();
   stream.session_ = nullptr;
+  stream.leave();
   if (!closed_) {
     owed_by_gone_ += stream.connection_owed_;
     give_back_owed();
@@ -256,15 +269,33 @@ void H2Session::release_head(H2Stream& stream) {
 
 // What the peer owes next: its SETTINGS, the rest of a head, or a request.
 void H2Session::watch() {
-  if (closed_ || !server_) return;
+  if (closed_ || !server_ || waits_in() == &stalls_) return;
   const bool late = !greeted_ || open_head_ != 0;
   if (!late && !streams_.empty()) return leave();
   DeadlineList& next = late ? engine_.heads() : engine_.idle();
   if (waits_in() != &next) next.start(*this);
 }
 
+// Of a connection whose peer reads nothing, as of a stream (H2Stream::on_deadline). What a peer owes before
+// it may ask for anything is awaited for a shorter time.
+void H2Session::watch_reader() {
+  const bool moved = std::exchange(seen_written_, output_.written()) != seen_written_;
+  const bool watched = waits_in() == &stalls_;
+  if (blocked_ && (watched ? moved : waits_in() != &engine_.heads()) && stalls_.limits())
+    return stalls_.start(*this);
+  if (blocked_ || !watched) return;
+  leave();
+  watch();
+}
+
 void H2Session::on_deadline() {
   if (closed_) return;
+  if (blocked_ && greeted_ && open_head_ == 0 && stalls_.limits()) {
+    spdlog::debug("http: HTTP/2 peer takes nothing of what waits for it, closing its connection");
+    budget().count(Refusal::stalled);
+    return fail();
+  }
+  if (!server_) return;
   if (!greeted_ || open_head_ != 0) {
     spdlog::debug("http: HTTP/2 peer did not finish its {} in time", greeted_ ? "HEADERS" : "handshake");
     nghttp2_session_terminate_session(session_,
@@ -435,6 +466,7 @@ void H2Session::flush() {
     }
   }
   account();
+  if (!closed_) watch_reader();
   if (!closed_ && !blocked_ && nghttp2_session_want_read(session_) == 0 &&
       nghttp2_session_want_write(session_) == 0)
     fail();

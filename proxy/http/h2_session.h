@@ -27,6 +27,7 @@ struct H2Settings {
   std::uint32_t stream_window = 65'535;  // what one stream may have in flight towards us, un-consumed
   std::uint32_t connection_window = 1 << 20;
   bool ping = false;  // every 10 s, also while idle; no answer within 3 s: dead
+  bool mesh = false;  // between proxies: content that stalls is the ends' to judge first
   // Rapid reset (CVE-2023-44487): so many of the peer's RST_STREAMs at once, then so many a second; more ends
   // the connection and all of its streams.
   std::uint32_t reset_burst = 1000;
@@ -49,7 +50,7 @@ class H2Session;
 
 // One stream of a session: an exchange or a tunnel. Owned by the session from attach() on, which buries it
 // when the stream is closed.
-class H2Stream : public Buried {
+class H2Stream : public Buried, private Deadline {
  public:
   std::int32_t id() const { return id_; }
 
@@ -79,11 +80,17 @@ class H2Stream : public Buried {
   // Why it closed is the peer's own word: RST_STREAM, not an error of the connection or one that was found
   // here.
   bool reset_by_peer() const { return reset_by_peer_; }
+  // It closed because the peer took nothing of what waited for it.
+  bool stalled() const { return stalled_; }
+  // What waits may wait for ever: bytes of a protocol that is not known.
+  void be_patient() { patient_ = true; }
 
   H2Session* session_ = nullptr;
   std::int32_t id_ = -1;
 
  private:
+  void on_deadline() final;
+
   std::string queue_;
   std::size_t queue_sent_ = 0;
   std::size_t owed_ = 0;             // sent, not yet told by on_sent()
@@ -95,6 +102,8 @@ class H2Stream : public Buried {
   bool deferred_ = false;  // nghttp2 asked for content when there was none, or no room for it
   bool paused_ = false;    // there was no room: in H2Session::paused_
   bool reset_by_peer_ = false;
+  bool patient_ = false;
+  bool stalled_ = false;
   bool refused_ = false;    // its content is thrown away, RST_STREAM is on its way
   std::uint32_t slot_ = 0;  // in H2Session::streams_
 };
@@ -166,6 +175,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   void on_ping_timer();
   void on_deadline() override;
   void watch();
+  void watch_reader();
   void account() { held_.set(queued_ + output_.size()); }
   bool refuses_content(const H2Stream& stream) const;
   void hold_head(H2Stream& stream, std::size_t bytes);
@@ -187,10 +197,12 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   std::unique_ptr<Timer> owed_timer_;
   std::unique_ptr<Farewell> farewell_;  // has a server's stream once all is said
   Glitches glitches_;
-  std::size_t head_bytes_ = 0;     // of the header block that arrives, decoded
-  const char* hostile_ = nullptr;  // what the peer did too much of: the connection ends
-  std::size_t owed_by_gone_ = 0;   // of the connection's window, by streams that have ended
-  std::int32_t open_head_ = 0;     // stream whose HEADERS came and whose header block has not ended
+  DeadlineList& stalls_;
+  std::uint64_t seen_written_ = 0;  // of output_, when the peer's reading was last looked at
+  std::size_t head_bytes_ = 0;      // of the header block that arrives, decoded
+  const char* hostile_ = nullptr;   // what the peer did too much of: the connection ends
+  std::size_t owed_by_gone_ = 0;    // of the connection's window, by streams that have ended
+  std::int32_t open_head_ = 0;      // stream whose HEADERS came and whose header block has not ended
   bool waiting_for_pong_ = false;
   bool want_read_ = false;
   bool capacity_changed_ = false;

@@ -21,7 +21,9 @@ constexpr std::uint32_t bulky = 256 * 1024;
 }  // namespace
 
 TunnelEnd::TunnelEnd(Engine& engine, Side side)
-    : engine_(engine), answer_(side == Side::client ? std::make_unique<Answer>() : nullptr) {}
+    : engine_(engine), answer_(side == Side::client ? std::make_unique<Answer>() : nullptr) {
+  be_patient();
+}
 
 TunnelEnd::~TunnelEnd() {
   if (stream_ != nullptr) {

@@ -36,6 +36,7 @@ void Output::content(Stream& stream, std::span<const std::byte> bytes, std::stri
   if (result.status == IoStatus::error) error_ = result.error;
   if (result.status == IoStatus::would_block) blocked_ = true;
   std::size_t taken = result.status == IoStatus::ok ? result.size : 0;
+  written_ += taken;
   const std::size_t of_gathered = std::min(taken, gathered);
   sent_ += of_gathered;
   taken -= of_gathered;
@@ -63,6 +64,7 @@ Output::Flushed Output::flush(Stream& stream, bool last) {
       return Flushed::blocked;
     } else {
       sent_ += result.size;
+      written_ += result.size;
     }
   }
   release();

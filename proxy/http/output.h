@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -37,6 +38,8 @@ class Output {
   std::size_t size() const { return buffer_.size() - sent_; }
   bool empty() const { return size() == 0; }
   std::size_t capacity() const { return buffer_.capacity(); }
+  // Bytes that the stream has taken so far.
+  std::uint64_t written() const { return written_; }
 
  private:
   void release();
@@ -46,6 +49,7 @@ class Output {
   std::string buffer_;
   std::size_t sent_ = 0;  // of buffer_
   std::size_t owed_ = 0;  // content bytes not yet credited
+  std::uint64_t written_ = 0;
   int error_ = 0;
   bool blocked_ = false;
 };

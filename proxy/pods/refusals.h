@@ -15,8 +15,9 @@ enum class Refusal : std::uint8_t {
   too_slow,   // a head, or HTTP/2's first SETTINGS
   flood,      // frames that carry nothing, resets, fields that expand
   handshake,  // more TLS handshakes at once than a pod may have
+  stalled,    // reads nothing of what waits for it
 };
-constexpr std::size_t refusal_count = 5;
+constexpr std::size_t refusal_count = 6;
 
 constexpr const char* to_string(Refusal why) {
   switch (why) {
@@ -30,6 +31,8 @@ constexpr const char* to_string(Refusal why) {
       return "flood";
     case Refusal::handshake:
       return "handshake";
+    case Refusal::stalled:
+      return "stalled";
   }
   return "";
 }

@@ -79,6 +79,9 @@ void add_flags(CLI::App& app, ProgramOptions& o, std::string& admin) {
            "For a client to send a request's head, from its first byte; 0: none", 0);
   duration(app, "http-idle-timeout", o.settings.http_idle_timeout,
            "A client's HTTP connection without a request for so long is closed; 0: never", 0);
+  duration(app, "http-stall-timeout", o.settings.http_stall_timeout,
+           "HTTP content waits, and its receiver takes none of it for so long: it is broken off; 0: never",
+           0);
   add_limit_flags(app, o.settings.pod_limits);
   app.add_option("--max-memory", o.max_memory,
                  "Resident bytes (512MiB) near which the pod that uses most is shed; 0: the cgroup's limit")

@@ -41,7 +41,9 @@ class Pool final : public MeshPool {
   explicit Pool(Worker& worker)
       : worker_(worker),
         engine_(worker.loop, scratch_,
-                {worker.settings.http_head_timeout, worker.settings.http_idle_timeout}),
+                {.head = worker.settings.http_head_timeout,
+                 .idle = worker.settings.http_idle_timeout,
+                 .stall = worker.settings.http_stall_timeout}),
         sweeper_(worker.loop, [this] { sweep(); }) {}
 
   std::unique_ptr<Pending> open_tunnel(PodRef pod, EndpointRef endpoint, SocketAddress client,
