@@ -99,7 +99,7 @@ Result<> send_unix(int socket, std::string_view bytes, const std::vector<int>& f
   return {};
 }
 
-Result<UnixMessage> receive_unix(int socket) {
+Result<UnixMessage> receive_unix(int socket, CutFds cut) {
   thread_local std::string buffer(max_unix_message_bytes, '\0');
   iovec vector{buffer.data(), buffer.size()};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(max_unix_message_fds * sizeof(int))> control{};
@@ -127,7 +127,8 @@ Result<UnixMessage> receive_unix(int socket) {
     }
   }
   if (received == 0) return make_error(Errc::closed, "the peer closed the UNIX socket");
-  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+  out.fds_cut = (message.msg_flags & MSG_CTRUNC) != 0;
+  if ((message.msg_flags & MSG_TRUNC) != 0 || (out.fds_cut && cut == CutFds::refuse)) {
     return make_error(Errc::protocol,
                       "a UNIX message was cut (too large, or no descriptor left: see RLIMIT_NOFILE)");
   }

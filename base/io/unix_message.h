@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,7 +22,10 @@ namespace heddle {
 struct UnixMessage {
   std::string bytes;
   std::vector<Fd> fds;
+  bool fds_cut = false;  // some of the descriptors were lost (CutFds::mark)
 };
+// What becomes of a message whose descriptors this process had no room for (RLIMIT_NOFILE).
+enum class CutFds : std::uint8_t { refuse, mark };
 
 struct PeerCredentials {
   pid_t pid = 0;
@@ -38,8 +42,8 @@ Result<Fd> accept_unix(const Fd& listener, bool nonblocking);
 // Whole message or error. The caller keeps the descriptors it sends.
 Result<> send_unix(int socket, std::string_view bytes, const std::vector<int>& fds = {});
 // Errc::closed when the peer ended the conversation, Errc::protocol when the message or its descriptors were
-// cut.
-Result<UnixMessage> receive_unix(int socket);
+// cut, unless cut descriptors are to be marked.
+Result<UnixMessage> receive_unix(int socket, CutFds cut = CutFds::refuse);
 
 // SO_PEERCRED: the credentials at connect(2) time, vouched for by the kernel.
 Result<PeerCredentials> peer_credentials(int socket);

@@ -105,6 +105,7 @@ void AgentLink::greet() {
 }
 
 void AgentLink::receive(UnixMessage message) {
+  if (message.fds_cut) return receive_cut(std::move(message));
   auto decoded = decode_agent_message(message.bytes, message.fds.size());
   if (!decoded) {
     spdlog::warn("ignored a message of the agent error=\"{}\"", decoded.error().message());
@@ -113,9 +114,27 @@ void AgentLink::receive(UnixMessage message) {
   std::visit([&](auto& each) { handle(std::move(each), message.fds); }, *decoded);
 }
 
+// No descriptor was left for all that came with it. Sockets are only more of what there is too much of
+// already: who waits for them is told, and the conversation goes on. A pod's listeners are needed; the
+// snapshot of another conversation brings them again, later and later.
+void AgentLink::receive_cut(UnixMessage message) {
+  message.fds.clear();
+  auto decoded = decode_agent_message(message.bytes, 0);
+  auto* sockets = decoded ? std::get_if<AgentSockets>(&*decoded) : nullptr;
+  if (sockets == nullptr) {
+    return connection_->close(make_error(Errc::exhausted,
+                                         "no descriptor is left for what the agent gives (raise "
+                                         "RLIMIT_NOFILE, or lower --max-connections-per-pod)"));
+  }
+  if (const auto found = pods_.find(sockets->pod_id); found != pods_.end()) {
+    found->second.pod->load->count(Limit::descriptors);
+  }
+  sockets->prepared = true;
+  sockets->error = "no descriptor is left for them";
+  handle(std::move(*sockets), message.fds);
+}
+
 void AgentLink::handle(AgentWelcome welcome, std::vector<Fd>&) {
-  backoff_.reset();
-  logged_ = false;
   spdlog::info("agent connected version={} node={} held_pods={}", welcome.agent_version, welcome.node_name,
                pods_.size());
 }
@@ -261,6 +280,8 @@ void AgentLink::handle(AgentSnapshotEnd, std::vector<Fd>&) {
     if (!held->second.in_snapshot && !held->second.leaving) forget(held);
     held = next;
   }
+  backoff_.reset();
+  logged_ = false;
   ready_ = true;
   for (Lane* lane : lanes_) lane->agent_ready();
   observer_.agent_ready();

@@ -101,6 +101,7 @@ class AgentLink final : public tls::CertifyRequester {
   void retry(const Error& error);
   void greet();
   void receive(UnixMessage message);
+  void receive_cut(UnixMessage message);
   void handle(AgentWelcome welcome, std::vector<Fd>& descriptors);
   void handle(const AgentPodUpsert& upsert, std::vector<Fd>& descriptors);
   void handle(AgentPodRejected rejected, std::vector<Fd>& descriptors);

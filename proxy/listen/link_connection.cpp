@@ -79,7 +79,7 @@ void LinkConnection::receive() {
   const auto self = self_;
   for (int i = 0; i < messages_per_turn; ++i) {
     if (*self == nullptr || !socket_) return;
-    auto message = receive_unix(socket_.get());
+    auto message = receive_unix(socket_.get(), CutFds::mark);
     if (!message) {
       if (!would_block(message.error())) close(message.error());
       return;

@@ -27,6 +27,8 @@ class LinkConnection final : private IoHandler {
   // Queues a message, with a pod's listeners beside it or none. A queue that the agent does not read for long
   // ends the conversation.
   void send(std::string bytes, std::shared_ptr<PodListeners> listeners = nullptr);
+  // Ends the conversation for that reason.
+  void close(const Error& error);
   bool open() const { return static_cast<bool>(socket_); }
   // Sends what is queued, waiting at most a moment: before the process exits.
   void flush_now();
@@ -39,7 +41,6 @@ class LinkConnection final : private IoHandler {
   void on_io(std::uint32_t events) override;
   void receive();
   void flush();
-  void close(const Error& error);
 
   Loop& loop_;
   Fd socket_;

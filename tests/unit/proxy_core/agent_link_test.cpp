@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -402,6 +403,67 @@ TEST_F(AgentLinkTest, GivesSocketsToTheWorkerThatAskedAndSpreadsGifts) {
   message.mutable_sockets()->set_request(0);
   say(message, {one.get(), other.get()});
   ASSERT_TRUE(run_until([&] { return lanes[1].got.size() == 3 && lanes[0].got.size() == 1; }));
+}
+
+// As long as it lives this process can open nothing, and receive no descriptor.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit none{0, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+  NoDescriptors(const NoDescriptors&) = delete;
+  NoDescriptors& operator=(const NoDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(AgentLinkTest, GoesOnWithoutSocketsThatItHasNoDescriptorFor) {
+  serve_first_pod();
+  link->request_sockets(1, 1, false, 2);
+  const auto request = next();
+  const Fd one(::socket(AF_INET, SOCK_STREAM, 0)), other(::socket(AF_INET, SOCK_STREAM, 0));
+  node::ToProxy message;
+  message.mutable_sockets()->set_pod_id(1);
+  message.mutable_sockets()->set_request(request.socket_request().request());
+  {
+    const NoDescriptors none;
+    say(message, {one.get(), other.get()});
+    ASSERT_TRUE(run_until([&] { return lanes[1].calls.back().starts_with("sockets 1 0"); }));
+    message.mutable_sockets()->set_request(0);  // a gift
+    say(message, {one.get(), other.get()});
+    upsert(pod(1, 2), false);
+    EXPECT_EQ(next().pod_ack().generation(), 2u) << "the conversation goes on";
+  }
+  EXPECT_NE(lanes[1].calls[lanes[1].calls.size() - 2].find("no descriptor"), std::string::npos);
+  EXPECT_TRUE(link->connected());
+  PodRef held;
+  link->for_each_pod([&](const Pod& each) { held = std::make_shared<Pod>(each); });
+  EXPECT_EQ(held->load->limited[static_cast<std::size_t>(Limit::descriptors)], 2u);
+  message.mutable_sockets()->set_request(request.socket_request().request());
+  say(message, {one.get(), other.get()});
+  EXPECT_TRUE(run_until([&] { return lanes[1].got.size() == 2; })) << "as soon as there is room";
+}
+
+TEST_F(AgentLinkTest, BeginsAnewForListenersThatItHasNoDescriptorFor) {
+  link->start();
+  welcome();
+  {
+    const NoDescriptors none;
+    upsert(pod(1));
+    // The agent's end is this process' as well: it notices that it is alone.
+    ASSERT_TRUE(run_until([&] {
+      auto got = receive_unix(agent.get());
+      return !got && got.error().code == make_error_code(Errc::closed);
+    }));
+  }
+  EXPECT_FALSE(link->connected());
+  welcome();
+  upsert(pod(1));
+  EXPECT_EQ(next().pod_ack().error(), "");
 }
 
 TEST_F(AgentLinkTest, PreparesTheSocketsOfAnAgentThatDidNot) {
