@@ -185,10 +185,22 @@ void ProxyLinks::dispatch(Link& link, const node::FromProxy& message, std::vecto
     case node::FromProxy::kDrained:
       spdlog::info("proxy drained link={} pid={} connections_cut={}", link.id, link.pid,
                    message.drained().connections_cut());
+      on_drained(link);
       return;
     default:
       return;
   }
+}
+
+// From now on an agent that is told to end stays for the listeners.
+void ProxyLinks::on_drained(Link& link) {
+  if (!link.listening() && link.state != Link::State::draining) return;  // its listeners are not ours yet
+  link.state = Link::State::draining;
+  choose_active();
+  node::ToProxy answer;
+  answer.mutable_holding();
+  enqueue_bytes(link, answer.SerializeAsString());
+  resolve_all_without_proxy();
 }
 
 void ProxyLinks::certify(Link& link, const std::string& identity, std::uint32_t pod_id,
@@ -301,15 +313,20 @@ void ProxyLinks::drop(std::uint64_t id) {
   // Destroyed later: this may run inside one of its own callbacks.
   loop_.post([gone = std::shared_ptr<Link>(std::move(found->second))] {});
   links_.erase(found);
-  if (active_ == id) {
-    active_ = 0;
-    for (const auto& [other, link] : links_) {
-      if (link->state != Link::State::serving) continue;
-      const Link* best = find(active_);
-      if (best == nullptr || best->age() < link->age()) active_ = other;
-    }
-  }
+  choose_active();
   resolve_all_without_proxy();
+}
+
+// The youngest that serves, when the one that was active does no more.
+void ProxyLinks::choose_active() {
+  const Link* active = find(active_);
+  if (active != nullptr && active->state == Link::State::serving) return;
+  active_ = 0;
+  for (const auto& [id, link] : links_) {
+    if (link->state != Link::State::serving) continue;
+    const Link* best = find(active_);
+    if (best == nullptr || best->age() < link->age()) active_ = id;
+  }
 }
 
 bool ProxyLinks::has_active() const {

@@ -122,6 +122,8 @@ class ProxyLinks {
                                                std::uint32_t count, std::uint64_t request);
   void on_ack(Link& link, std::uint32_t pod_id, std::uint64_t generation, const std::string& error);
   void on_snapshot_ack(Link& link);
+  void on_drained(Link& link);
+  void choose_active();
   void certify(Link& link, const std::string& identity, std::uint32_t pod_id, const std::string& csr);
   void resolve(std::uint32_t pod_id);
   void resolve_all_without_proxy();

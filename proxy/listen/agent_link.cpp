@@ -323,6 +323,10 @@ void AgentLink::handle(AgentDrain drain, std::vector<Fd>&) {
   observer_.drain(std::chrono::seconds(drain.grace_seconds));
 }
 
+void AgentLink::handle(AgentHolding, std::vector<Fd>&) {
+  observer_.agent_holds();
+}
+
 void AgentLink::request(const std::string& identity, std::uint32_t pod_id, const std::string& csr_der) {
   loop_.post([this, message = encode_certify_request(identity, pod_id, csr_der)] {
     if (ready_) connection_->send(message);

@@ -32,6 +32,7 @@ class LinkObserver {
   virtual void prepare(std::function<void()> prepared) = 0;
   virtual void snapshot_served() = 0;  // prepared, and every worker listens: SnapshotAck was sent
   virtual void drain(std::chrono::seconds grace) = 0;
+  virtual void agent_holds() = 0;  // it answered send_drained(): the listeners are safe with it
 
  protected:
   ~LinkObserver() = default;
@@ -68,9 +69,10 @@ class AgentLink final : public tls::CertifyRequester {
   // Pods are refused from now on. The conversation goes on, with later agents too: what still runs needs
   // sockets.
   void stop_serving(Listeners listeners);
+  bool holds_listeners() const;
   // Nobody but this process may have the pods' listeners: if it ended now, connections would be refused.
   bool is_only_holder() const { return !ready_ && holds_listeners(); }
-  // The last word, sent before the process exits.
+  // The last word, sent before the process exits; the agent answers it.
   void send_drained(std::uint32_t connections_cut);
 
   bool connected() const { return ready_; }
@@ -96,7 +98,6 @@ class AgentLink final : public tls::CertifyRequester {
     std::string error;
   };
 
-  bool holds_listeners() const;
   void connect();
   void retry(const Error& error);
   void greet();
@@ -110,6 +111,7 @@ class AgentLink final : public tls::CertifyRequester {
   void handle(AgentSockets sockets, std::vector<Fd>& descriptors);
   void handle(AgentCertificate certificate, std::vector<Fd>& descriptors);
   void handle(AgentDrain drain, std::vector<Fd>& descriptors);
+  void handle(AgentHolding holding, std::vector<Fd>& descriptors);
   void handle(AgentUnknown, std::vector<Fd>&) {}
 
   std::string take_listeners(Held& held, std::vector<Fd>& descriptors, bool& changed);

@@ -176,6 +176,8 @@ Result<AgentMessage> decode_agent_message(std::string_view bytes, std::size_t de
       return AgentMessage(decode_certificate(message.certificate()));
     case node::ToProxy::kDrain:
       return AgentMessage(AgentDrain{message.drain().grace_seconds()});
+    case node::ToProxy::kHolding:
+      return AgentMessage(AgentHolding{});
     case node::ToProxy::MESSAGE_NOT_SET:
       break;
   }

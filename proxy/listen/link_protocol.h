@@ -52,9 +52,11 @@ struct AgentCertificate {
 struct AgentDrain {
   std::uint32_t grace_seconds = 0;
 };
+struct AgentHolding {};  // the answer to Drained
 struct AgentUnknown {};  // of a newer agent: ignored
-using AgentMessage = std::variant<AgentWelcome, AgentPodUpsert, AgentPodRejected, AgentPodRemove,
-                                  AgentSnapshotEnd, AgentSockets, AgentCertificate, AgentDrain, AgentUnknown>;
+using AgentMessage =
+    std::variant<AgentWelcome, AgentPodUpsert, AgentPodRejected, AgentPodRemove, AgentSnapshotEnd,
+                 AgentSockets, AgentCertificate, AgentDrain, AgentHolding, AgentUnknown>;
 
 // `descriptors`: how many came beside it. Errc::protocol for what no agent would send.
 Result<AgentMessage> decode_agent_message(std::string_view bytes, std::size_t descriptors);

@@ -31,16 +31,26 @@ constexpr std::chrono::milliseconds last_closing{1000};
 // A proxy whose identities have no answer by then takes over all the same: maybe nobody gets one, and the
 // older one's last as long as theirs.
 constexpr std::chrono::milliseconds certificates_patience{5000};
+// For the answer of an agent to the last word of a proxy; older ones give none.
+constexpr std::chrono::milliseconds agent_patience{1000};
 
 }  // namespace
 
 NodeProxy::NodeProxy(ProgramOptions options)
-    : options_(std::move(options)), ceilings_(options_.max_memory), prepare_timer_(loop_, [this] {
-        spdlog::warn(
-            "serving without all certificates waited_ms={} next=\"see heddle-agent's and heddle-control's "
-            "logs\"",
-            certificates_patience.count());
-        end_preparing();
+    : options_(std::move(options)),
+      ceilings_(options_.max_memory),
+      prepare_timer_(loop_,
+                     [this] {
+                       spdlog::warn(
+                           "serving without all certificates waited_ms={} next=\"see heddle-agent's and "
+                           "heddle-control's "
+                           "logs\"",
+                           certificates_patience.count());
+                       end_preparing();
+                     }),
+      leave_timer_(loop_, [this] {
+        if (link_->is_only_holder()) return stay_for_listeners();
+        end(*waiting_to_end_);
       }) {
   signal_handler_.proxy = this;
 }
@@ -211,6 +221,7 @@ void NodeProxy::signalled() {
   // A drain that the agent began goes on: whoever replaces a proxy ends the old one while it drains.
   if (std::exchange(stopped_by_signal_, true)) {
     spdlog::warn("second signal, not waiting for connections signal={}", info.ssi_signo);
+    link_->send_drained(0);
     return end(0);
   }
   // Nobody serves new connections until the next proxy comes: what is idle shall not keep them waiting.
@@ -234,20 +245,34 @@ void NodeProxy::begin_drain(std::chrono::milliseconds grace, std::chrono::millis
   drain_->begin(grace, idle);
 }
 
-// Agent and proxy may be replaced at the same time: the listeners must not be without both.
 void NodeProxy::drained(std::size_t connections_cut) {
-  if (!link_->is_only_holder()) return end(connections_cut);
+  waiting_to_end_ = connections_cut;
+  take_leave();
+}
+
+// Agent and proxy may be replaced at the same time: the listeners must not be without both. The agent may be
+// ending in this moment, too, trusting in us: only its answer says that it is not.
+void NodeProxy::take_leave() {
+  if (link_->is_only_holder()) return stay_for_listeners();
+  link_->send_drained(static_cast<std::uint32_t>(*waiting_to_end_));
+  if (!link_->holds_listeners()) return end(*waiting_to_end_);
+  leave_timer_.arm(agent_patience);
+}
+
+void NodeProxy::stay_for_listeners() {
   spdlog::warn(
       "drained, but the agent is away: holding the pods' listeners for it connections_cut={} "
       "next=\"see that heddle-agent runs\"",
-      connections_cut);
-  waiting_to_end_ = connections_cut;
+      *waiting_to_end_);
+}
+
+void NodeProxy::agent_holds() {
+  if (waiting_to_end_) end(*waiting_to_end_);
 }
 
 void NodeProxy::end(std::size_t connections_cut) {
   connections_cut_ = connections_cut;
   spdlog::info("drained connections_cut={}", connections_cut);
-  link_->send_drained(static_cast<std::uint32_t>(connections_cut));
   loop_.stop();
 }
 
@@ -268,7 +293,7 @@ void NodeProxy::certificate(AgentCertificate certificate) {
 
 void NodeProxy::agent_ready() {
   certificates_->link_up();
-  if (waiting_to_end_) return end(*waiting_to_end_);
+  if (waiting_to_end_) take_leave();
 }
 // Whoever takes over before it can prove who its pods are refuses what the older proxy would have served; and
 // the agent, which may be on its way to be replaced, is not there to ask any more once it has seen somebody

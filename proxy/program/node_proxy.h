@@ -56,6 +56,8 @@ class NodeProxy final : private LinkObserver {
   void end_preparing();
   void end(std::size_t connections_cut);
   void drained(std::size_t connections_cut);
+  void take_leave();
+  void stay_for_listeners();
   std::string state_json() const;
 
   void pod_upserted(const PodRef& pod) override;
@@ -65,6 +67,7 @@ class NodeProxy final : private LinkObserver {
   void prepare(std::function<void()> prepared) override;
   void snapshot_served() override;
   void drain(std::chrono::seconds grace) override;
+  void agent_holds() override;
 
   // Made in this order, destroyed in reverse.
   const ProgramOptions options_;
@@ -86,7 +89,8 @@ class NodeProxy final : private LinkObserver {
   Fd signals_;
   SignalHandler signal_handler_;
   std::size_t connections_cut_ = 0;
-  std::optional<std::size_t> waiting_to_end_;  // drained, for an agent: connections that were cut
+  std::optional<std::size_t> waiting_to_end_;  // drained, for an agent's word: connections that were cut
+  Timer leave_timer_;                          // when an agent that does not answer is no longer waited for
   bool stopped_by_signal_ = false;
 };
 

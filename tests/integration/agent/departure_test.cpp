@@ -2,6 +2,8 @@
 // An agent that is told to end asks the API server whether it is replaced.
 #include <signal.h>
 
+#include <algorithm>
+
 #include "base/io/file.h"
 #include "fixture.h"
 #include "tests/support/scripted_api/scripted_api.h"
@@ -110,6 +112,30 @@ TEST_F(Departing, StaysUntilAProxyHasTheListenersWhenItIsReplaced) {
   EXPECT_TRUE(proxy.serves());
   wait_for_exit();
   EXPECT_EQ(word(), "replaced\n") << log();
+}
+
+// Each would trust in the other, and both be gone a moment later.
+TEST_F(Departing, StaysForTheListenersOfAProxyThatIsAboutToEnd) {
+  start_seen("u-1");
+  FakeProxy old(proxy_socket());
+  ASSERT_TRUE(old.serves());
+  const TestPod pod = make_pod();
+  ASSERT_EQ(add(pod).code(), 0u);
+  node::FromProxy drained;
+  drained.mutable_drained();
+  old.send(drained);
+  ASSERT_TRUE(test::eventually([&] {
+    const auto messages = old.messages();
+    return std::any_of(messages.begin(), messages.end(), [](const auto& each) { return each.has_holding(); });
+  })) << "the proxy may only end when it is told that the agent stays";
+  api_.answer_next(asked, {"200 OK", "", daemonset("u-1")});
+  ::kill(pid_, SIGTERM);
+  ASSERT_TRUE(test::eventually([&] { return log().find("staying until a proxy") != std::string::npos; }))
+      << log();
+  EXPECT_EQ(check(pod).code(), 0u);
+  FakeProxy proxy(proxy_socket());
+  EXPECT_TRUE(proxy.serves());
+  wait_for_exit();
 }
 
 TEST_F(Departing, LeavesEverythingInPlaceWhenTheApiServerIsAway) {

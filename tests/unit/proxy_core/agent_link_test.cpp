@@ -63,6 +63,7 @@ struct Observed final : LinkObserver {
     prepare_at_once ? done() : void(prepared = std::move(done));
   }
   void snapshot_served() override { calls.push_back("served"); }
+  void agent_holds() override { calls.push_back("held"); }
   void drain(std::chrono::seconds grace) override {
     calls.push_back("drain " + std::to_string(grace.count()));
   }
@@ -562,6 +563,10 @@ TEST_F(AgentLinkTest, DrainsWhenTheAgentSaysSoAndCutsWhatIsLeft) {
   ASSERT_TRUE(run_until([&] { return done; }));
   EXPECT_EQ(cut, 6u);
   EXPECT_EQ(next().drained().connections_cut(), 6u);
+  node::ToProxy answer;
+  answer.mutable_holding();
+  say(answer);
+  EXPECT_TRUE(run_until([&] { return observed.calls.back() == "held"; }));
 }
 
 // The next node's proxy, or this node's agent, is replaced at the same time.
