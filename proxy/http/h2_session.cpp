@@ -21,8 +21,9 @@ constexpr int gathers_per_turn = 4;
 // Parsed between two looks at the clock while other pods have work: a stream can be opened and reset in 30
 // bytes.
 constexpr std::size_t bytes_per_look = 2048;
-constexpr std::chrono::seconds ping_interval{10};
-constexpr std::chrono::seconds ping_timeout{3};
+// The time for an answer is counted in so many parts. When this process, or the machine with the peer on it,
+// stands still for seconds, only one of them passes.
+constexpr std::uint8_t most_pong_looks = 3;
 // For a peer that does not answer PING: when the final GOAWAY goes out. A client's side gives no notice.
 constexpr std::chrono::seconds shutdown_patience{3};
 constexpr std::chrono::seconds shutdown_of_client{1};
@@ -127,6 +128,8 @@ H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server
       stream_(std::move(stream)),
       output_(engine),
       held_(std::move(budget)),
+      ping_interval_(settings.ping_interval),
+      ping_timeout_(settings.ping_timeout),
       glitches_(settings.glitch_burst, settings.glitches_per_second, engine.now()),
       stalls_(settings.mesh ? engine.mesh_stalls() : engine.stalls()) {
   const Options chosen = options(settings);
@@ -155,7 +158,7 @@ H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server
   engine_.schedule(*this);
   if (settings.ping) {
     ping_timer_ = std::make_unique<Timer>(engine_.loop(), [this] { on_ping_timer(); });
-    ping_timer_->arm(ping_interval);
+    ping_timer_->arm(ping_interval_);
   }
   watch();
 }
@@ -353,15 +356,16 @@ void H2Session::say_last() {
 
 void H2Session::on_ping_timer() {
   if (closed_) return;
-  if (waiting_for_pong_) {
-    spdlog::info("http: HTTP/2 peer does not answer PING within {} s, closing its connection",
-                 ping_timeout.count());
+  if (pong_looks_ == most_pong_looks) {
+    spdlog::info("http: HTTP/2 peer does not answer PING within {} ms, closing its connection",
+                 ping_timeout_.count());
     return fail();
   }
-  waiting_for_pong_ = true;
-  nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
-  flush_later();
-  ping_timer_->arm(ping_timeout);
+  if (pong_looks_++ == 0) {
+    nghttp2_submit_ping(session_, NGHTTP2_FLAG_NONE, nullptr);
+    flush_later();
+  }
+  ping_timer_->arm(ping_timeout_ / most_pong_looks);
 }
 
 void H2Session::on_readable() {
@@ -416,7 +420,7 @@ void H2Session::read() {
       return fail();
     }
     // Any byte proves that the peer lives.
-    if (std::exchange(waiting_for_pong_, false)) ping_timer_->arm(ping_interval);
+    if (std::exchange(pong_looks_, std::uint8_t{0}) != 0) ping_timer_->arm(ping_interval_);
     may = take(engine_.scratch().first(result.size)) && !engine_.loop().used_up();
   }
   if (closed_ || read_ended_) return;

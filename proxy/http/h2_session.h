@@ -26,8 +26,10 @@ struct H2Settings {
   std::uint32_t max_streams = 100;       // that the peer may open here
   std::uint32_t stream_window = 65'535;  // what one stream may have in flight towards us, un-consumed
   std::uint32_t connection_window = 1 << 20;
-  bool ping = false;  // every 10 s, also while idle; no answer within 3 s: dead
+  bool ping = false;  // every `ping_interval`, also while idle; no answer within `ping_timeout`: dead
   bool mesh = false;  // between proxies: content that stalls is the ends' to judge first
+  std::chrono::milliseconds ping_interval{10'000};
+  std::chrono::milliseconds ping_timeout{3'000};
   // Rapid reset (CVE-2023-44487): so many of the peer's RST_STREAMs at once, then so many a second; more ends
   // the connection and all of its streams.
   std::uint32_t reset_burst = 1000;
@@ -194,6 +196,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   std::vector<H2Stream*> sent_;    // have something to tell by on_sent()
   std::vector<H2Stream*> paused_;  // have content for which output_ is too full
   std::unique_ptr<Timer> ping_timer_;
+  const std::chrono::milliseconds ping_interval_, ping_timeout_;
   std::unique_ptr<Timer> shutdown_timer_;
   std::unique_ptr<Timer> owed_timer_;
   std::unique_ptr<Farewell> farewell_;  // has a server's stream once all is said
@@ -204,7 +207,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   const char* hostile_ = nullptr;   // what the peer did too much of: the connection ends
   std::size_t owed_by_gone_ = 0;    // of the connection's window, by streams that have ended
   std::int32_t open_head_ = 0;      // stream whose HEADERS came and whose header block has not ended
-  bool waiting_for_pong_ = false;
+  std::uint8_t pong_looks_ = 0;     // for the answer to a PING; 0: none is waited for
   bool want_read_ = false;
   std::string untaken_;  // what was read, where others had to have their turn before it was parsed
   bool capacity_changed_ = false;

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <thread>
+
 #include "proxy/http/forward.h"
 #include "proxy/http/h1_client.h"
 #include "proxy/http/h1_format.h"
@@ -36,6 +38,31 @@ TEST_F(RawPeer, GetsTheLastWordOfAShutdownOnlyWhenItHasReadTheNotice) {
   ASSERT_TRUE(loop_.until([&] { return heard(NGHTTP2_GOAWAY) == 2; }, std::chrono::milliseconds(1500)));
   EXPECT_EQ(goaway(), NGHTTP2_NO_ERROR);
   EXPECT_TRUE(loop_.until([&] { return peer_->ended; }));
+}
+
+class Pinged : public RawPeer {
+ protected:
+  static H2Settings settings() {
+    H2Settings out = mesh_settings();
+    out.ping_interval = std::chrono::milliseconds(50);
+    out.ping_timeout = std::chrono::milliseconds(300);
+    return out;
+  }
+  Pinged() : RawPeer(settings()) {}
+};
+
+TEST_F(Pinged, IsDeadWhenItDoesNotAnswer) {
+  EXPECT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
+  EXPECT_EQ(heard(NGHTTP2_PING), 1);
+}
+
+TEST_F(Pinged, LivesWhenEverybodyStoodStillForLongerThanAnAnswerMayTake) {
+  ASSERT_TRUE(loop_.until([&] { return heard(NGHTTP2_PING) == 1; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(600));
+  peer_->say(frame(NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, std::string_view("\0\0\0\0\0\0\0\0", 8)));
+  EXPECT_TRUE(loop_.until([&] { return heard(NGHTTP2_PING) == 2 || owner_.closed != 0; }));
+  EXPECT_EQ(owner_.closed, 0) << "it would cut every stream between two nodes";
+  EXPECT_FALSE(peer_->ended);
 }
 
 TEST_F(RawPeer, IsNotReadFromWhileItReadsNothing) {
