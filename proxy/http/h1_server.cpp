@@ -399,6 +399,7 @@ void H1Server::abort(Abort reason) {
     return respond(head, true);
   }
   // The client must not take what it has for the whole response.
+  spdlog::debug("http: connection reset in the middle of a response reason=\"{}\"", to_string(reason));
   close_now();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "proxy/http/http_connection.h"
 
+#include "base/log.h"
 #include "proxy/worker.h"
 
 namespace heddle::proxy {
@@ -52,7 +53,15 @@ void HttpConnection::server_switched(std::unique_ptr<Stream> downstream, std::un
   options.pod = pod;
   options.half_closed_timeout = worker_.settings.half_closed_timeout;
   relay_ = std::make_unique<Relay>(worker_, std::move(downstream), std::move(upstream), std::move(options),
-                                   [this](const RelayEnd&) { worker_.connections->done(*this); });
+                                   [this](const RelayEnd& end) {
+                                     if (*end.error != '\0') {
+                                       spdlog::debug(
+                                           "http: connection reset after a switch of protocols "
+                                           "pod={}/{} reason=\"{}\" bytes_in={} bytes_out={}",
+                                           pod->ns, pod->name, end.error, end.from_client, end.to_client);
+                                     }
+                                     worker_.connections->done(*this);
+                                   });
   relay_->start({}, {});
 }
 
