@@ -30,6 +30,9 @@ struct IoResult {
   // read(), with ok: nothing but the end follows these bytes. May be false although it does; reading on gives
   // eof either way.
   bool last = false;
+  // read(), with ok: another read() would say would_block, so on_readable() tells of what comes. May be false
+  // although it would.
+  bool drained = false;
 };
 
 class StreamEvents {

@@ -118,7 +118,7 @@ IoResult TcpStream::read(std::span<std::byte> into) {
     drained_ = emptied && !peer_closing_;
     // The peer's end had arrived before this read, behind all of its bytes.
     read_ended_ = emptied && peer_finished_;
-    return {IoStatus::ok, static_cast<std::size_t>(got), 0, read_ended_};
+    return {IoStatus::ok, static_cast<std::size_t>(got), 0, read_ended_, drained_};
   }
   if (got == 0) {
     if (into.empty()) return {IoStatus::ok};

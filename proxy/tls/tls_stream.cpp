@@ -54,6 +54,7 @@ struct StreamBio {
     switch (result.status) {
       case IoStatus::ok:
         *got = result.size;
+        s.inner_drained_ = result.drained;
         s.taken_ += static_cast<std::uint32_t>(result.size);
         return 1;
       case IoStatus::would_block:
@@ -310,6 +311,7 @@ IoResult TlsStream::read(std::span<std::byte> into) {
       break;
     }
     size += got;
+    if (inner_drained_ && SSL_has_pending(ssl_) == 0) break;
   }
   if (size > 0 && messages_ > 0) --messages_;
   int error = 0;

@@ -96,7 +96,7 @@ class TlsStream final : public Stream, private StreamEvents {
   std::uint32_t messages_ =
       0;  // of the peer since the handshake (KeyUpdate, tickets), less one per read with content
   bool unanswered_ = false;     // a client's handshake that ended before anything of TLS came back
-  bool inner_drained_ = false;  // the inner stream said would_block: no need to ask before it rings
+  bool inner_drained_ = false;  // the inner stream has nothing: no need to ask before it rings
   bool inner_ended_ = false;    // FIN seen
   bool read_ended_ = false;     // close_notify seen
   bool write_ended_ = false;    // close_notify written

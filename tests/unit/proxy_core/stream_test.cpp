@@ -114,6 +114,27 @@ TEST(TcpStream, SaysOfTheLastBytesThatNothingFollows) {
   EXPECT_EQ(stream->read(some).status, IoStatus::eof);
 }
 
+TEST(TcpStream, SaysOfBytesWhetherMoreAreThere) {
+  Loop loop;
+  test::TcpPair pair;
+  ASSERT_EQ(::send(pair.client.get(), "abc", 3, 0), 3);
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Recorder events;
+  int told = 0;
+  events.readable = [&] { ++told; };
+  stream->set_events(&events);
+  ASSERT_TRUE(run_until(loop, [&] { return told == 1; }));
+  std::array<std::byte, 2> some;
+  EXPECT_FALSE(stream->read(some).drained) << "the buffer was full: there may be more";
+  EXPECT_TRUE(stream->read(some).drained);
+  EXPECT_EQ(stream->read(some).status, IoStatus::would_block);
+  ASSERT_EQ(::send(pair.client.get(), "d", 1, 0), 1);
+  ASSERT_TRUE(run_until(loop, [&] { return told == 2; }));
+  ::shutdown(pair.client.get(), SHUT_WR);
+  ASSERT_TRUE(run_until(loop, [&] { return told == 3; }));
+  EXPECT_FALSE(stream->read(some).drained) << "the end is to be read";
+}
+
 TEST(TcpStream, DoesNotTakeAResetForAnEnd) {
   Loop loop;
   test::TcpPair pair;
