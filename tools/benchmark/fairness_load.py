@@ -166,7 +166,7 @@ def slow(address):
                 connection.recv(2048)
             except OSError:
                 pass
-        time.sleep(.01)
+        time.sleep(.2)
 
 
 FLOODS = {"connections": (connections, 16), "requests": (requests, 16), "streams": (streams, 8),
