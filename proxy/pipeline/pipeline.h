@@ -118,6 +118,7 @@ class Pipeline : public Connection, private StreamEvents {
   Loop::Clock::time_point deadline_{};  // of hearing anybody
   State state_ = State::idle;
   bool early_failed_ = false;
+  bool polite_ = false;  // an HTTP/2 server: its word says nothing, and its client's is awaited without it
   bool opaque_ = false;  // listening for bytes, whatever they are
 };
 

@@ -100,6 +100,20 @@ TEST_F(PipelineTest, LetsTheServerSpeakFirstAndRemembersIt) {
   EXPECT_TRUE(accepted(server));
 }
 
+// gRPC's servers among others send their SETTINGS at once: a client that hesitated would make bytes of all
+// others.
+TEST_F(PipelineTest, DoesNotTakeTheSettingsOfAnHttp2ServerForTheFirstWord) {
+  const Fd client = outbound(server.address);
+  const Fd app = accepted(server);
+  ASSERT_TRUE(app);
+  send(app.get(), std::string("\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64", 15));
+  expect(app.get(), "<reset>");
+  EXPECT_FALSE(rig.directory->known[server.address]->server_speaks_first);
+  send(client.get(), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+  ASSERT_TRUE(rig.run_until([&] { return handed.size() == 1; }));
+  EXPECT_EQ(handed[0].protocol, Protocol::http2);
+}
+
 TEST_F(PipelineTest, EndsTrialsOfTheInterceptionWithoutLookingThemUp) {
   for (const char* nobody : {"192.0.2.1:9", "[2001:db8::1]:9"}) {
     const Fd client = outbound(SocketAddress::parse(nobody).value());
