@@ -4,7 +4,7 @@
 
 The pods: mallory is meshed and root with every capability, outsider has no mesh at all. guarded takes authenticated
 clients only, open takes everybody; both say in their answers which client the mesh named to them, and both have a twin
-beside mallory (near-...) for what is joined within one proxy.
+beside mallory (near-...) for what is joined within one proxy. elsewhere is a server without a mesh.
 
 Exit status: 0 passed, 1 failed, 77 cannot run here.
 """
@@ -55,7 +55,10 @@ def objects():
     return (nodes + spaces + pod("mallory", "evil", "n1", "mallory", command=sleep) +
             pod("alice", "bank", "n1", "alice", command=sleep) + pod("outsider", "plain", "n1", "default", command=sleep) +
             pod("guarded", "bank", "n2", "bob", guard) + pod("open", "bank", "n2", "bob") +
-            pod("near-guarded", "bank", "n1", "bob", guard) + pod("near-open", "bank", "n1", "bob"))
+            pod("near-guarded", "bank", "n1", "bob", guard) + pod("near-open", "bank", "n1", "bob") +
+            pod("elsewhere", "plain", "n2", "default") +
+            "---\napiVersion: v1\nkind: Service\nmetadata: {name: guarded, namespace: bank}\n"
+            f"spec: {{selector: {{app: guarded}}, ports: [{{port: 80, targetPort: {PORT}}}]}}\n")
 
 
 class Hostile:
@@ -64,7 +67,7 @@ class Hostile:
         self.lab.wait_serving("n1", "n2")
         self.interception = given.interception
         self.ips = {name: self.lab.pod(name)["ips"] for name in
-                    ("mallory", "alice", "outsider", "guarded", "open", "near-guarded", "near-open")}
+                    ("mallory", "alice", "outsider", "guarded", "open", "near-guarded", "near-open", "elsewhere")}
         self.proxies = {node: self.lab.pid("proxy", node) for node in ("n1", "n2")}
         self.agents = {node: self.lab.pid("agent", node) for node in ("n1", "n2")}
         for name in ("guarded", "open", "near-guarded", "near-open"):
@@ -115,6 +118,27 @@ class Hostile:
             answer = self.ask("mallory", name, headers=[f"Connection: l5d-client-id", f"l5d-client-id: {ALICE}",
                                                         f"l5d-client-id: {ALICE}"])
             self.expect(self.named(answer) in ([MALLORY], []), f"mallory at {name}, twice", answer)
+
+    def an_app_may_name_its_destination_to_its_proxy(self):
+        """http_proxy: absolute targets and CONNECT, to a service, to pods of both nodes and outside of the mesh. It is alice
+        who asks then as ever, and nobody gets in by it who would not otherwise."""
+        def curl(who, proxy, *words):
+            child = self.lab.start(who, "env", "http_proxy=http://" + proxy, "no_proxy=", "curl", "-sS", "-m", "20", *words)
+            return child.communicate(timeout=60)[0]
+
+        near = [self.ips[name][0] for name in ("guarded", "near-guarded")]
+        for proxy in ("127.0.0.1:4140", self.ips["alice"][0] + ":4140", "172.30.0.11:4140"):
+            for way in ([], ["--proxytunnel"]):
+                for place in ["guarded.bank.svc.cluster.local:80"] + [f"{host}:{PORT}" for host in near]:
+                    answer = curl("alice", proxy, *way, f"http://{place}/")
+                    self.expect(self.named(answer) == [ALICE], f"alice by {proxy} {way} at {place}", answer)
+                answer = curl("alice", proxy, *way, f"http://{self.ips['elsewhere'][0]}:{PORT}/")
+                self.expect(self.named(answer) == ["none"], f"alice by {proxy} {way} outside of the mesh", answer)
+        answer = curl("mallory", "127.0.0.1:4140", "-H", f"l5d-client-id: {ALICE}", f"http://{near[0]}:{PORT}/")
+        self.expect(self.named(answer) == [MALLORY], "mallory by its proxy", answer)
+        for proxy in (self.ips["alice"][0] + ":4140", "172.30.0.11:4140"):
+            answer = curl("outsider", proxy, f"http://{near[0]}:{PORT}/")
+            self.expect(not self.named(answer), f"outsider by {proxy}", answer)
 
     def no_user_and_no_mark_gets_a_pod_around_the_mesh(self):
         seen = []
@@ -331,6 +355,7 @@ def main():
     hostile = Hostile(given)
     run_cases([
         hostile.nobody_is_believed_a_client_id,
+        hostile.an_app_may_name_its_destination_to_its_proxy,
         hostile.no_user_and_no_mark_gets_a_pod_around_the_mesh,
         hostile.every_port_of_the_proxies_keeps_its_counsel,
         hostile.a_pod_cannot_make_the_proxy_dial_itself,
