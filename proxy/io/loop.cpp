@@ -410,7 +410,6 @@ void Loop::run() {
     impl_->run_posted();
     impl_->timers.run(impl_->now);
     impl_->run_deferred();
-    if (contended()) impl_->dispatch(events, impl_->wait(events, 0));
     impl_->serve_shares(true);
   }
   impl_->running = false;
