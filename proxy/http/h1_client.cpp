@@ -140,7 +140,7 @@ void H1Client::on_turn() {
 }
 
 void H1Client::read() {
-  for (int i = 0; i < reads_per_turn && !closed_ && (i == 0 || !engine_.loop().used_up()); ++i) {
+  for (int i = 0; i < reads_per_turn && !closed_; ++i) {
     const std::size_t limit = held_.budget().content_room(window, responded_ ? unconsumed_ : 0);
     if (limit == 0) return;
     const auto into = engine_.scratch().first(std::min({limit, most_read, engine_.scratch().size()}));

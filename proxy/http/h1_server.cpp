@@ -163,7 +163,7 @@ void H1Server::on_deadline() {
 
 void H1Server::read() {
   if (feeding_) return;
-  for (int i = 0; i < reads_per_turn && (i == 0 || !engine_.loop().used_up()); ++i) {
+  for (int i = 0; i < reads_per_turn; ++i) {
     const std::size_t limit = read_limit();
     if (limit == 0) return;
     const auto into = engine_.scratch().first(std::min({limit, most_read, engine_.scratch().size()}));

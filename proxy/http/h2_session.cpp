@@ -18,9 +18,6 @@ namespace {
 
 constexpr int reads_per_turn = 4;
 constexpr int gathers_per_turn = 4;
-// Parsed between two looks at the clock while other pods have work: a stream can be opened and reset in 30
-// bytes.
-constexpr std::size_t bytes_per_look = 2048;
 // The time for an answer is counted in so many parts. When this process, or the machine with the peer on it,
 // stands still for seconds, only one of them passes.
 constexpr std::uint8_t most_pong_looks = 3;
@@ -408,9 +405,7 @@ void H2Session::read() {
   // What was asked for goes before what the peer says next: after a GOAWAY nghttp2 would keep it back, though
   // whoever gives notice takes it still.
   if (!server_ && nghttp2_session_get_outbound_queue_size(session_) != 0 && !gather(SIZE_MAX)) return fail();
-  const std::string before = std::exchange(untaken_, {});
-  bool may = before.empty() || take(std::as_bytes(std::span(before)));
-  for (int i = 0; may && i < reads_per_turn && !closed_ && !read_ended_; ++i) {
+  for (int i = 0; i < reads_per_turn && !closed_ && !read_ended_; ++i) {
     const IoResult result = stream_->read(engine_.scratch());
     if (result.status == IoStatus::would_block) return;
     if (result.status == IoStatus::error) return fail();
@@ -421,37 +416,20 @@ void H2Session::read() {
     }
     // Any byte proves that the peer lives.
     if (std::exchange(pong_looks_, std::uint8_t{0}) != 0) ping_timer_->arm(ping_interval_);
-    may = take(engine_.scratch().first(result.size)) && !engine_.loop().used_up();
-  }
-  if (closed_ || read_ended_) return;
-  want_read_ = true;
-  flush_later();
-}
-
-// False when more may not be read now: the connection has ended, or it is others' turn, then what is left is
-// kept.
-bool H2Session::take(std::span<const std::byte> bytes) {
-  Loop& loop = engine_.loop();
-  while (!bytes.empty()) {
-    const auto piece = bytes.first(loop.contended() ? std::min(bytes.size(), bytes_per_look) : bytes.size());
-    const ssize_t used =
-        nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(piece.data()), piece.size());
-    if (closed_) return false;
+    const ssize_t used = nghttp2_session_mem_recv(
+        session_, reinterpret_cast<const std::uint8_t*>(engine_.scratch().data()), result.size);
+    if (closed_) return;
     if (used == NGHTTP2_ERR_FLOODED || used == NGHTTP2_ERR_TOO_MANY_CONTINUATIONS)
       end_hostile(used == NGHTTP2_ERR_FLOODED ? "unread acknowledgements" : "CONTINUATION");
     if (used < 0) {
       spdlog::debug("http: HTTP/2 connection broken reason=\"{}\"", nghttp2_strerror(static_cast<int>(used)));
-      fail();
-      return false;
+      return fail();
     }
     flush_later();
-    bytes = bytes.subspan(piece.size());
-    if (bytes.empty() || !loop.used_up()) continue;
-    untaken_.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    account();
-    return false;
   }
-  return true;
+  if (closed_ || read_ended_) return;
+  want_read_ = true;
+  flush_later();
 }
 
 // Of content never more than most_gathered.
@@ -486,7 +464,7 @@ void H2Session::flush() {
         resume_paused();
         break;
     }
-    if (i == gathers_per_turn || engine_.loop().used_up()) {
+    if (i == gathers_per_turn) {
       account();
       return flush_later();
     }

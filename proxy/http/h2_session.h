@@ -164,7 +164,6 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   void on_writable() override;
   void on_turn() override;
   void read();
-  bool take(std::span<const std::byte> bytes);
   void flush();
   bool gather(std::size_t most);
   void say_last();
@@ -179,7 +178,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   void on_deadline() override;
   void watch();
   void watch_reader();
-  void account() { held_.set(queued_ + output_.size() + untaken_.size()); }
+  void account() { held_.set(queued_ + output_.size()); }
   bool refuses_content(const H2Stream& stream) const;
   void hold_head(H2Stream& stream, std::size_t bytes);
   void release_head(H2Stream& stream);
@@ -209,7 +208,6 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   std::int32_t open_head_ = 0;      // stream whose HEADERS came and whose header block has not ended
   std::uint8_t pong_looks_ = 0;     // for the answer to a PING; 0: none is waited for
   bool want_read_ = false;
-  std::string untaken_;  // what was read, where others had to have their turn before it was parsed
   bool capacity_changed_ = false;
   bool read_ended_ = false;
   bool blocked_ = false;

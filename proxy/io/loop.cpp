@@ -371,13 +371,8 @@ bool Loop::shared() const {
 
 bool Loop::used_up() const {
   if (!impl_->serving || impl_->current == nullptr) return false;
-  const FairRing::Time credit = impl_->current->credit();
-  const FairRing::Time may = contended() ? std::min<FairRing::Time>(credit, turn) : credit;
+  const auto may = std::min<FairRing::Time>(impl_->current->credit(), turn);
   return Clock::now() - impl_->current_since >= may;
-}
-
-bool Loop::contended() const {
-  return shared() && impl_->contended_lately();
 }
 
 Loop::OnBehalf::OnBehalf(Loop& loop, Share* share)

@@ -136,9 +136,6 @@ class Loop {
   bool shared() const;
   // The current share has used what it may: who could go on with many things returns, and goes on later.
   bool used_up() const;
-  // Two shares have had work lately: who has much to do in one piece looks in between whether it is
-  // used_up().
-  bool contended() const;
 
   // Whatever runs while it lives counts for that share.
   class OnBehalf {

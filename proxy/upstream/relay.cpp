@@ -53,7 +53,6 @@ void Relay::pump(Way way) {
   std::size_t budget = options_.bytes_per_turn;
   while (budget > 0) {
     if (!copy_once(way, budget)) return;
-    if (worker_.loop.used_up()) break;
   }
   // More may be there, and no edge will tell: go on after the others had their turn.
   Direction& direction = directions_[way];

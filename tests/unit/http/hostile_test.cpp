@@ -112,35 +112,6 @@ class RawClient : public RawPeer {
   RawClient() : RawPeer(H2Settings()) {}
 };
 
-TEST_F(RawPeer, MakesNobodyWaitForAllOfTheStreamsThatItSendsAtOnce) {
-  loop_.settle();
-  Loop& loop = loop_.loop;
-  const ShareRef busy = loop.share(1);
-  const ShareRef quiet = loop.share(2);
-  answerer_.several = true;
-  answerer_.on_start = [] {
-    const auto end = Loop::Clock::now() + std::chrono::microseconds(20);
-    while (Loop::Clock::now() < end) {
-    }
-  };
-  constexpr int streams = 400;
-  int before_others = -1;
-  {
-    const Loop::OnBehalf behalf(loop, busy.get());
-    open_and_reset(streams);
-  }
-  {
-    const Loop::OnBehalf behalf(loop, quiet.get());
-    loop.go_on([&] {
-      if (answerer_.started == 0) ADD_FAILURE() << "the flood's came later";
-      before_others = answerer_.started;
-    });
-  }
-  EXPECT_TRUE(loop_.until([&] { return answerer_.started == streams && before_others >= 0; }));
-  EXPECT_LT(before_others, streams / 2);
-  EXPECT_EQ(owner_.closed, 0);
-}
-
 TEST_F(RawClient, FloodsOfResetsEndTheConnectionEarly) {
   open_and_reset(5000);
   EXPECT_TRUE(loop_.until([&] { return peer_->ended || peer_->error != 0; }));
