@@ -194,7 +194,8 @@ int H2Session::Callbacks::frame_send(nghttp2_session* session, const nghttp2_fra
   if (frame->hd.type == NGHTTP2_RST_STREAM && frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM)
     (void)self(user).tolerates(refused_stream_cost, "streams beyond the limit");
   // Not with the notice: nghttp2 would send it first.
-  if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.last_stream_id == notice_id && self(user).server_)
+  if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.last_stream_id == notice_id && self(user).server_ &&
+      self(user).mesh_)
     nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, after_notice);
   if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR) {
     if (self(user).hostile_ == nullptr) self(user).budget().count(why_ended(frame->goaway.error_code));

@@ -21,9 +21,10 @@ constexpr int gathers_per_turn = 4;
 // The time for an answer is counted in so many parts. When this process, or the machine with the peer on it,
 // stands still for seconds, only one of them passes.
 constexpr std::uint8_t most_pong_looks = 3;
-// For a peer that does not answer PING: when the final GOAWAY goes out. A client's side gives no notice.
+// When the final GOAWAY goes out to a proxy that does not answer PING, and to all others: python-h2 takes a
+// PING after GOAWAY for a broken connection. A client's side gives no notice.
 constexpr std::chrono::seconds shutdown_patience{3};
-constexpr std::chrono::seconds shutdown_of_client{1};
+constexpr std::chrono::seconds shutdown_notice{1};
 constexpr std::chrono::milliseconds owed_look{10};
 // Frames for a peer that reads nothing, from which on it is not read from either.
 constexpr std::size_t most_unread = 2000;
@@ -127,6 +128,7 @@ H2Session::H2Session(Engine& engine, std::unique_ptr<Stream> stream, bool server
       held_(std::move(budget)),
       ping_interval_(settings.ping_interval),
       ping_timeout_(settings.ping_timeout),
+      mesh_(settings.mesh),
       glitches_(settings.glitch_burst, settings.glitches_per_second, engine.now()),
       stalls_(settings.mesh ? engine.mesh_stalls() : engine.stalls()) {
   const Options chosen = options(settings);
@@ -339,7 +341,7 @@ void H2Session::begin_shutdown() {
   if (closed_ || shutdown_timer_) return;
   if (server_) nghttp2_submit_shutdown_notice(session_);
   shutdown_timer_ = std::make_unique<Timer>(engine_.loop(), [this] { say_last(); });
-  shutdown_timer_->arm(server_ ? shutdown_patience : shutdown_of_client);
+  shutdown_timer_->arm(server_ && mesh_ ? shutdown_patience : shutdown_notice);
   flush_later();
 }
 

@@ -196,6 +196,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   std::vector<H2Stream*> paused_;  // have content for which output_ is too full
   std::unique_ptr<Timer> ping_timer_;
   const std::chrono::milliseconds ping_interval_, ping_timeout_;
+  const bool mesh_;  // between proxies
   std::unique_ptr<Timer> shutdown_timer_;
   std::unique_ptr<Timer> owed_timer_;
   std::unique_ptr<Farewell> farewell_;  // has a server's stream once all is said
