@@ -189,6 +189,9 @@ class Checks:
         others = {method: client.ask(f"/{method.decode()}{key}", method, content) for method, content in contents.items()}
         seen = {method: self.server.wait(f"/{method.decode()}{key}", 1)[0] for method in others}
         yield "all are on one connection", "1", len({each[0].number for each in (below, *seen.values())})
+        # What ends only when it is not held any more would be answered here.
+        with self.server.changed:
+            self.server.changed.wait_for(lambda: all(each.streams[stream].ended for each, stream, _ in seen.values()), WAIT)
         self.release(key)
         self.server.go_away(below[0], below[1], [below[1]])
         yield "the last one is answered where it is", f"200 {below[0].number}", client.result(first)
