@@ -155,6 +155,7 @@ void Agent::look_for_node_ips() {
   if (auto set = parts_->interception.set_node_addresses(std::move(*found)); !set) {
     spdlog::error("probes may not reach pods error=\"{}\" next=\"restart the agent\"", set.error().message());
   }
+  if (parts_->enrolment) parts_->enrolment->look_at_all_rules_again();
 }
 
 Result<> Agent::open_directory() {

@@ -79,6 +79,9 @@ class Enrolment final : private Reconciler::Effects {
   void finish_recovery(std::function<void()> done);
 
   void source_changed();
+  // What rules have to be has changed: pods' are compared anew with their turn, also where nobody touched
+  // them.
+  void look_at_all_rules_again();
   // Removes every redirection (uninstall). `done` when all was tried.
   void release_all(std::function<void()> done);
 

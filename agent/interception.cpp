@@ -125,6 +125,7 @@ void Interception::retire_datapath() {
 
 Result<> Interception::set_node_addresses(std::vector<IpAddress> addresses) {
   options_.datapath.node_addresses = std::move(addresses);
+  if (redirect_ && *redirect_) (*redirect_)->set_node_addresses(options_.datapath.node_addresses);
   return datapath_ ? datapath_->set_node_addresses(options_.datapath.node_addresses) : Result<>();
 }
 

@@ -137,6 +137,10 @@ void Enrolment::look_at_rules() {
   }
 }
 
+void Enrolment::look_at_all_rules_again() {
+  for (auto& [id, upkeep] : upkeep_) upkeep.rules_stamp.reset();
+}
+
 bool Enrolment::look_at_rules_of(Sandbox& sandbox) {
   auto redirect = interception_.redirect();
   const auto netns = netns_of(sandbox);

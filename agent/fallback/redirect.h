@@ -45,6 +45,10 @@ class Redirect {
   Result<> remove(int netns_fd);
   // CHECK.
   Result<> verify(const InterceptedPod& pod, int netns_fd) const;
+  // For the rules that are installed and verified from now on: those of before lack an address that is new.
+  void set_node_addresses(std::vector<IpAddress> addresses) {
+    options_.node_addresses = std::move(addresses);
+  }
   // A number that is another one after any change of the netns' rules. Errc::unsupported with
   // iptables-legacy, whose rules can only be listed.
   Result<std::uint32_t> stamp(int netns_fd) const;

@@ -294,5 +294,28 @@ TEST_F(AgentTest, LearnsAnAddressThatTheNodeGetsLater) {
   EXPECT_NE(dump.find("\"0x0a\",\"0xf4\",\"0x07\",\"0x01\""), std::string::npos) << dump;
 }
 
+// Else probes by TCP would be answered by the proxy, whether the app listens or not.
+TEST_F(AgentTest, LearnsAnAddressThatTheNodeGetsLaterForRulesToo) {
+  const Fd here = *open_netns("/proc/thread-self/ns/net");
+  start({"--interception", "iptables", "--iptables-backend", "nftables"});
+  const TestPod before = make_pod();
+  ASSERT_EQ(add(before).code(), 0U);
+  const auto knows = [](const TestPod& pod) {
+    return has(test::run_in(pod.netns.get(), "nft list ruleset").output, "10.244.7.1");
+  };
+  EXPECT_FALSE(knows(before));
+  test::must_run_in(here.get(),
+                    "ip link add hdl-cni0 type bridge && ip addr add 10.244.7.1/24 dev hdl-cni0 && "
+                    "ip link set hdl-cni0 up");
+  const TestPod after = make_pod();
+  const auto added = add(after).code();
+  const bool at_once = knows(after);
+  const bool repaired = test::eventually([&] { return knows(before); });
+  test::must_run_in(here.get(), "ip link del hdl-cni0");
+  EXPECT_EQ(added, 0U);
+  EXPECT_TRUE(at_once) << "the pod with which the bridge came";
+  EXPECT_TRUE(repaired) << "one that was there already: " << log();
+}
+
 }  // namespace
 }  // namespace heddle::agent
