@@ -143,4 +143,14 @@ std::optional<Detected> detect(std::span<const std::byte> bytes, bool ended) {
   return Detected{Protocol::opaque, {}};
 }
 
+bool is_http2_server(std::span<const std::byte> bytes) {
+  constexpr std::size_t frame_head = 9;
+  constexpr unsigned settings = 4;
+  constexpr unsigned setting_size = 6;
+  if (bytes.size() < frame_head) return false;
+  const auto at = [&](std::size_t i) { return std::to_integer<unsigned>(bytes[i]); };
+  return at(0) == 0 && (at(1) << 8 | at(2)) % setting_size == 0 && at(3) == settings &&
+         std::ranges::all_of(bytes.subspan(4, 5), [](std::byte b) { return b == std::byte{0}; });
+}
+
 }  // namespace heddle::proxy

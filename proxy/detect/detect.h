@@ -27,4 +27,9 @@ constexpr std::size_t max_detect_bytes = 16 * 1024;
 // reach that server with whatever fields the client made up. So is one longer than we look at.
 std::optional<Detected> detect(std::span<const std::byte> bytes, bool ended);
 
+// Does a server begin so that speaks HTTP/2? With a SETTINGS frame that is no acknowledgement (RFC 9113 3.4,
+// 6.5), which many send before their client has said anything: a client has the first word all the same.
+// `bytes`: the server's first; false while there are fewer than a frame's head.
+bool is_http2_server(std::span<const std::byte> bytes);
+
 }  // namespace heddle::proxy

@@ -20,17 +20,6 @@ std::chrono::milliseconds until(Loop::Clock::time_point then, Loop::Clock::time_
   return std::max(std::chrono::milliseconds(0), std::chrono::ceil<std::chrono::milliseconds>(then - now));
 }
 
-// A SETTINGS frame that is no acknowledgement (RFC 9113 6.5): what HTTP/2 servers begin with, many of them
-// before their client has said anything, who has the first word all the same.
-bool is_http2_settings(std::span<const std::byte> bytes) {
-  constexpr std::size_t frame_head = 9;
-  if (bytes.size() < frame_head) return false;
-  const auto at = [&](std::size_t i) { return std::to_integer<unsigned>(bytes[i]); };
-  return at(0) == 0 && (at(1) << 8 | at(2)) % 6 == 0 && at(3) == 4 &&
-         std::all_of(bytes.begin() + 4, bytes.begin() + frame_head,
-                     [](std::byte b) { return b == std::byte{0}; });
-}
-
 }  // namespace
 
 Pipeline::Pipeline(Worker& worker, PodRef owner, SocketAddress client, std::unique_ptr<Stream> stream)
@@ -156,7 +145,7 @@ void Pipeline::hear_upstream() {
   timer_->arm(until(deadline_, now));
   const IoResult got = upstream_->stream->read(worker_.scratch);
   if (got.status == IoStatus::would_block) return;
-  if (got.status == IoStatus::ok && is_http2_settings(std::span(worker_.scratch).first(got.size))) {
+  if (got.status == IoStatus::ok && is_http2_server(std::span(worker_.scratch).first(got.size))) {
     polite_ = true;
     return drop_upstream();
   }

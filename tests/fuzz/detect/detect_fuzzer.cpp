@@ -15,5 +15,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (half && (!whole || half->protocol != whole->protocol)) std::abort();
   }
   if (size >= heddle::proxy::max_detect_bytes && !whole) std::abort();
+  if (heddle::proxy::is_http2_server(bytes) && size < 9) std::abort();
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <string_view>
 
 namespace heddle::proxy {
 namespace {
@@ -194,6 +195,26 @@ TEST(Detect, DecidesTheSameHoweverBytesAreSplit) {
       ASSERT_EQ(whole->protocol, dripped->protocol) << bytes;
     }
   }
+}
+
+bool begins_http2_server(std::string_view bytes) {
+  return is_http2_server(std::as_bytes(std::span(bytes)));
+}
+
+TEST(Http2Server, BeginsWithSettings) {
+  using namespace std::string_view_literals;
+  EXPECT_TRUE(begins_http2_server("\0\0\0\4\0\0\0\0\0"sv)) << "none that differ from the defaults";
+  EXPECT_TRUE(begins_http2_server("\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64"sv));
+  EXPECT_FALSE(begins_http2_server("\0\0\0\4\1\0\0\0\0"sv)) << "an acknowledgement answers a client";
+  EXPECT_FALSE(begins_http2_server("\0\0\5\4\0\0\0\0\0"sv)) << "settings have six bytes each";
+  EXPECT_FALSE(begins_http2_server("\0\0\0\4\0\0\0\0\1"sv)) << "of a stream";
+  EXPECT_FALSE(begins_http2_server("\0\0\0\6\0\0\0\0\0"sv)) << "PING";
+  EXPECT_FALSE(begins_http2_server("\0\0\0\4\0\0\0\0"sv)) << "not a whole head";
+  EXPECT_FALSE(
+      begins_http2_server("J\0\0\0\x0a"
+                          "8.0.33"sv))
+      << "MariaDB's greeting";
+  EXPECT_FALSE(begins_http2_server(""sv));
 }
 
 }  // namespace
