@@ -143,7 +143,7 @@ class H2Session : public Buried, private StreamEvents, private TurnItem, private
   bool request_allowed() const;
   std::uint32_t peer_max_streams() const;
   void widen(std::int32_t id, std::uint32_t window);
-  // No new streams of the peer: notice now, the final word when it has read that.
+  // No new streams of the peer: notice now, the final word a second later; a proxy's when it has read that.
   void begin_shutdown();
   // Ends now: streams are told Abort-like, on_session_end() is not called.
   void close();

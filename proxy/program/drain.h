@@ -12,7 +12,7 @@ namespace heddle::proxy {
 
 // Ends all workers' service in order: no new connections, the running ones may finish until the grace is
 // over, then they are reset. Those that wait for an upstream then, because another node's proxy or this
-// node's agent is replaced at the same time, put the end off by a minute at most. On the link's loop.
+// node's agent is replaced at the same time, put the end off by 50 s at most. On the link's loop.
 class Drain {
  public:
   using Done = std::function<void(std::size_t connections_cut)>;

@@ -39,19 +39,8 @@ constexpr std::chrono::milliseconds agent_patience{1000};
 NodeProxy::NodeProxy(ProgramOptions options)
     : options_(std::move(options)),
       ceilings_(options_.max_memory),
-      prepare_timer_(loop_,
-                     [this] {
-                       spdlog::warn(
-                           "serving without all certificates waited_ms={} next=\"see heddle-agent's and "
-                           "heddle-control's "
-                           "logs\"",
-                           certificates_patience.count());
-                       end_preparing();
-                     }),
-      leave_timer_(loop_, [this] {
-        if (link_->is_only_holder()) return stay_for_listeners();
-        end(*waiting_to_end_);
-      }) {
+      prepare_timer_(loop_, [this] { prepared_too_late(); }),
+      leave_timer_(loop_, [this] { leave_without_answer(); }) {
   signal_handler_.proxy = this;
 }
 
@@ -259,6 +248,12 @@ void NodeProxy::take_leave() {
   leave_timer_.arm(agent_patience);
 }
 
+// Of an older agent; or of none, which has gone meanwhile.
+void NodeProxy::leave_without_answer() {
+  if (link_->is_only_holder()) return stay_for_listeners();
+  end(*waiting_to_end_);
+}
+
 void NodeProxy::stay_for_listeners() {
   spdlog::warn(
       "drained, but the agent is away: holding the pods' listeners for it connections_cut={} "
@@ -295,6 +290,7 @@ void NodeProxy::agent_ready() {
   certificates_->link_up();
   if (waiting_to_end_) take_leave();
 }
+
 // Whoever takes over before it can prove who its pods are refuses what the older proxy would have served; and
 // the agent, which may be on its way to be replaced, is not there to ask any more once it has seen somebody
 // serve.
@@ -302,6 +298,13 @@ void NodeProxy::prepare(std::function<void()> prepared) {
   prepared_ = std::move(prepared);
   prepare_timer_.arm(certificates_patience);
   certificates_->when_answered([this] { loop_.post([this] { end_preparing(); }); });
+}
+
+void NodeProxy::prepared_too_late() {
+  spdlog::warn(
+      "serving without all certificates waited_ms={} next=\"see heddle-agent's and heddle-control's logs\"",
+      certificates_patience.count());
+  end_preparing();
 }
 
 void NodeProxy::end_preparing() {

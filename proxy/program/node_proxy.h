@@ -53,10 +53,12 @@ class NodeProxy final : private LinkObserver {
   void signalled();
   void begin_drain(std::chrono::milliseconds grace, std::chrono::milliseconds idle,
                    AgentLink::Listeners listeners);
+  void prepared_too_late();
   void end_preparing();
   void end(std::size_t connections_cut);
   void drained(std::size_t connections_cut);
   void take_leave();
+  void leave_without_answer();
   void stay_for_listeners();
   std::string state_json() const;
 
