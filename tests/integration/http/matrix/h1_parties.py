@@ -2,10 +2,10 @@
 """The server and the client of the HTTP/1 exchanges: both do what the case says, and keep what they received."""
 
 import re
-import socket
 import threading
 
 import h1_wire as wire
+from listening import Listening
 
 BODYLESS = (204, 304)
 
@@ -71,22 +71,14 @@ def answer(case, request):
     return out + body, closes
 
 
-class Server:
+class Server(Listening):
     """Answers as the cases say and keeps the requests it got, by case."""
 
     def __init__(self, cases):
         self.cases = cases
         self.seen = {}
         self.trouble = []
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.address = self.socket.getsockname()
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            sock, _ = self.socket.accept()
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+        super().__init__()
 
     def serve(self, sock):
         reader = wire.Reader(sock)

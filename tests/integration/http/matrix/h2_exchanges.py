@@ -3,7 +3,6 @@
 
 import itertools
 import re
-import socket
 import threading
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ import h2.exceptions
 
 import h1_cases
 import h2_wire
+from listening import Listening
 
 TOGETHER = 8  # streams at once on a connection
 CLIENTS = 3
@@ -61,22 +61,14 @@ def cases():
         yield Case(f"reset {code} after {where}", b"POST", body=b"abc", answer_body=content(20000), reset=(where, code))
 
 
-class Server:
+class Server(Listening):
     """Answers each stream as its case says."""
 
     def __init__(self, all_cases):
         self.cases = all_cases
         self.seen = {}
         self.trouble = []
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=256)
-        self.address = self.socket.getsockname()
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            sock, _ = self.socket.accept()
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+        super().__init__()
 
     def serve(self, sock):
         with sock:

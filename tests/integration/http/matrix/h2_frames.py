@@ -10,12 +10,13 @@ import h2.exceptions
 import hyperframe.frame
 
 import h2_wire
+from listening import Listening
 
 WAIT = 20  # seconds, for what comes at once
 HELD = 64 * 1024  # of a request's content, to send it again
 
 
-class Server:
+class Server(Listening):
     """Answers a request with the number of the connection that it came over; one of a path that ends in a key of `waits`
     only when it is told to."""
 
@@ -25,15 +26,7 @@ class Server:
         self.requests = []  # (connection, stream, path) in order
         self.resets = {}  # code by path
         self.waits = set()
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.address = self.socket.getsockname()
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            sock, _ = self.socket.accept()
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+        super().__init__()
 
     def serve(self, sock):
         with sock:

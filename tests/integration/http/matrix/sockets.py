@@ -4,11 +4,10 @@
 import base64
 import hashlib
 import os
-import socket
 import struct
-import threading
 
 import h1_wire as wire
+from listening import Listening
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MESSAGES = 50
@@ -36,19 +35,12 @@ def read_message(reader):
     return first & 0x0F, bytes(byte ^ key[i % 4] for i, byte in enumerate(reader.exactly(size)))
 
 
-class Server:
+class Server(Listening):
     """/chat: greets and echoes. /refuse/STATUS: does not switch. /plain: does not know how to."""
 
     def __init__(self):
         self.trouble = []
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.address = self.socket.getsockname()
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            sock, _ = self.socket.accept()
-            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+        super().__init__()
 
     def serve(self, sock):
         reader = wire.Reader(sock)
