@@ -324,6 +324,7 @@ class Lab:
             eventually(f"{node} serves", lambda node=node: self.serving(node), 30)
 
     def log(self, program, node="", last=4000):
+        """The last so many characters; 0: all."""
         path = f"{self.root}/logs/{node + '_' if node else ''}{program}.log"
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()[-last:]

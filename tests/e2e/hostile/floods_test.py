@@ -14,39 +14,15 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from e2e_lab import PROGRAMS, PYTHON, Lab, arguments, eventually, rss_kib, run_cases  # noqa: E402
+from hostile_test import pod  # noqa: E402
 
 FLOODS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "floods.py")
 PORT = 8000
 ASKED = 10  # requests of the good pod during each flood
 # Short enough to be met here, long enough for a loaded machine.
-HURRY = "--http-head-timeout 3s --http-stall-timeout 3s"
+HURRY = ["--proxy-flag=--http-head-timeout=3s", "--proxy-flag=--http-stall-timeout=3s"]
 LIMITS = '{heddle.io/max-connections: "250", heddle.io/max-requests: "250"}'
 REFUSED, LIMITED = "heddle_pod_refused_total", "heddle_pod_limited_total"
-
-
-class HurriedProxies(Lab):
-    def _write_programs(self, given):
-        super()._write_programs(given)
-        path = self.folder + "/bin/heddle-proxy"
-        with open(path, encoding="utf-8") as file:
-            script = file.read()
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(script.replace('"$@"', f'"$@" {HURRY}'))
-
-
-def pod(name, namespace, node, command, annotations="{}"):
-    return f"""---
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: {namespace}, labels: {{app: {name}}}, annotations: {annotations}}}
-spec:
-  nodeName: {node}
-  serviceAccountName: {name}
-  containers:
-    - name: app
-      command: {command}
-      readinessProbe: {{exec: {{command: ["true"]}}}}
-"""
 
 
 # Speaks HTTP/2, but not before its client; /hold waits for content that never ends.
@@ -66,15 +42,15 @@ def objects(folder):
     text = "".join(f"---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}}}\n" for name in ("n1", "n2"))
     text += "".join(f"---\napiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, annotations: {{linkerd.io/inject: {inject}}}}}\n"
                     for name, inject in (("mesh", "enabled"), ("plain", "disabled")))
-    return (text + pod("good", "mesh", "n1", sleep) + pod("flood", "mesh", "n1", sleep, LIMITS) +
-            pod("outsider", "plain", "n1", sleep) + pod("web", "mesh", "n2", web) + pod("near-web", "mesh", "n1", web) +
-            pod("sink", "mesh", "n2", sink, LIMITS))
+    return text + "".join(pod(name, space, node, name, annotations, command) for name, space, node, command, annotations in (
+        ("good", "mesh", "n1", sleep, "{}"), ("flood", "mesh", "n1", sleep, LIMITS), ("outsider", "plain", "n1", sleep, "{}"),
+        ("web", "mesh", "n2", web, "{}"), ("near-web", "mesh", "n1", web, "{}"), ("sink", "mesh", "n2", sink, LIMITS)))
 
 
 class Floods:
     def __init__(self, given):
         self.sink = tempfile.TemporaryDirectory(prefix="heddle-floods-")
-        self.lab = HurriedProxies(given, objects(self.sink.name), "floods")
+        self.lab = Lab(given, objects(self.sink.name), "floods", HURRY)
         self.lab.wait_serving("n1", "n2")
         self.seconds = given.seconds
         self.ips = {name: self.lab.ip(name) for name in ("web", "near-web", "sink")}
