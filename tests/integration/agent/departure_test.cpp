@@ -46,6 +46,17 @@ class Departing : public AgentTest {
     const auto text = read_file(run_ + "/agent/departure");
     return text ? *text : std::string();
   }
+  // It stays, and answers for the pod, until a proxy has come.
+  void replace_agent_while_no_proxy_serves(const TestPod& pod) {
+    api_.answer_next(asked, {"200 OK", "", daemonset("u-1")});
+    ::kill(pid_, SIGTERM);
+    ASSERT_TRUE(test::eventually([&] { return log().find("staying until a proxy") != std::string::npos; }))
+        << log();
+    EXPECT_EQ(check(pod).code(), 0u);
+    FakeProxy proxy(proxy_socket());
+    EXPECT_TRUE(proxy.serves());
+    wait_for_exit();
+  }
   bool redirected(const TestPod& pod) {
     start();
     return check(pod).code() == 0;
@@ -103,14 +114,7 @@ TEST_F(Departing, StaysUntilAProxyHasTheListenersWhenItIsReplaced) {
   start_seen("u-1");
   const TestPod pod = make_pod();
   ASSERT_EQ(add(pod).code(), 0u);
-  api_.answer_next(asked, {"200 OK", "", daemonset("u-1")});
-  ::kill(pid_, SIGTERM);
-  ASSERT_TRUE(test::eventually([&] { return log().find("staying until a proxy") != std::string::npos; }))
-      << log();
-  EXPECT_EQ(check(pod).code(), 0u);
-  FakeProxy proxy(proxy_socket());
-  EXPECT_TRUE(proxy.serves());
-  wait_for_exit();
+  replace_agent_while_no_proxy_serves(pod);
   EXPECT_EQ(word(), "replaced\n") << log();
 }
 
@@ -128,14 +132,7 @@ TEST_F(Departing, StaysForTheListenersOfAProxyThatIsAboutToEnd) {
     const auto messages = old.messages();
     return std::any_of(messages.begin(), messages.end(), [](const auto& each) { return each.has_holding(); });
   })) << "the proxy may only end when it is told that the agent stays";
-  api_.answer_next(asked, {"200 OK", "", daemonset("u-1")});
-  ::kill(pid_, SIGTERM);
-  ASSERT_TRUE(test::eventually([&] { return log().find("staying until a proxy") != std::string::npos; }))
-      << log();
-  EXPECT_EQ(check(pod).code(), 0u);
-  FakeProxy proxy(proxy_socket());
-  EXPECT_TRUE(proxy.serves());
-  wait_for_exit();
+  replace_agent_while_no_proxy_serves(pod);
 }
 
 TEST_F(Departing, LeavesEverythingInPlaceWhenTheApiServerIsAway) {

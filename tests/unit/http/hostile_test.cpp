@@ -58,6 +58,7 @@ TEST_F(Pinged, IsDeadWhenItDoesNotAnswer) {
 
 TEST_F(Pinged, LivesWhenEverybodyStoodStillForLongerThanAnAnswerMayTake) {
   ASSERT_TRUE(loop_.until([&] { return heard(NGHTTP2_PING) == 1; }));
+  // The standstill itself: nothing is waited for.
   std::this_thread::sleep_for(std::chrono::milliseconds(600));
   peer_->say(frame(NGHTTP2_PING, NGHTTP2_FLAG_ACK, 0, std::string_view("\0\0\0\0\0\0\0\0", 8)));
   EXPECT_TRUE(loop_.until([&] { return heard(NGHTTP2_PING) == 2 || owner_.closed != 0; }));
@@ -213,47 +214,48 @@ struct Pool final : H2ClientOwner, H1ClientOwner {
   void client_closed(H1Client&) override {}
 };
 
-TEST(H2ClientStreams, DoNotOutliveAnAnswerThatCameBeforeTheRequestsEnd) {
+// A client over HTTP/2 and what is at the other end of its connection.
+struct ClientOfTalker {
+  // Asks; then the server's SETTINGS come.
+  void ask(std::string_view request, bool end) {
+    RequestHead head;
+    ASSERT_TRUE(parse_request_head(request, head));
+    ASSERT_TRUE(settle(head));
+    strip_hop_by_hop(head.fields);
+    asker.peer = client.start(head, end, asker);
+    loop.settle();
+    server.say(empty_settings);
+  }
+
   TestLoop loop;
-  auto [ours, theirs] = make_pipe(loop.loop);
-  Talker server(std::move(theirs));
   Pool pool;
-  H2Client client(loop.engine, std::move(ours), pool, H2Settings{}, false);
-  RequestHead head;
-  ASSERT_TRUE(parse_request_head("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", head));
-  ASSERT_TRUE(settle(head));
-  strip_hop_by_hop(head.fields);
+  std::pair<std::unique_ptr<Stream>, std::unique_ptr<Stream>> pipe = make_pipe(loop.loop);
+  Talker server{std::move(pipe.second)};
+  H2Client client{loop.engine, std::move(pipe.first), pool, H2Settings{}, false};
   Asker asker;
-  asker.peer = client.start(head, false, asker);
-  loop.settle();
-  server.say(empty_settings);
+};
+
+TEST(H2ClientStreams, DoNotOutliveAnAnswerThatCameBeforeTheRequestsEnd) {
+  ClientOfTalker each;
+  each.ask("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", false);
   // ":status: 200" with END_STREAM, and never a RST_STREAM.
-  server.say(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1, "\x88"));
-  ASSERT_TRUE(loop.until([&] { return asker.over; }));
-  EXPECT_EQ(asker.status, 200);
-  EXPECT_TRUE(loop.until([&] { return client.streams() == 0; })) << "the stream stays open for ever";
+  each.server.say(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1, "\x88"));
+  ASSERT_TRUE(each.loop.until([&] { return each.asker.over; }));
+  EXPECT_EQ(each.asker.status, 200);
+  EXPECT_TRUE(each.loop.until([&] { return each.client.streams() == 0; }))
+      << "the stream stays open for ever";
 }
 
 // What a GET is answered over HTTP/2 with that status, length, and no content: "STATUS LENGTH", or "refused".
 std::string bare_answer(const std::string& status, const std::string& length) {
-  TestLoop loop;
-  auto [ours, theirs] = make_pipe(loop.loop);
-  Talker server(std::move(theirs));
-  Pool pool;
-  H2Client client(loop.engine, std::move(ours), pool, H2Settings{}, false);
-  RequestHead head;
-  EXPECT_TRUE(parse_request_head("GET / HTTP/1.1\r\nHost: a\r\n\r\n", head));
-  EXPECT_TRUE(settle(head));
-  Asker asker;
-  asker.peer = client.start(head, true, asker);
-  loop.settle();
-  server.say(empty_settings);
-  server.say(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1,
-                   literal(":status", status) + literal("content-length", length)));
-  EXPECT_TRUE(loop.until([&] { return asker.over; }));
-  if (asker.aborted) return "refused";
-  return std::to_string(asker.status) + " " +
-         std::string(asker.fields.find("content-length").value_or("without"));
+  ClientOfTalker each;
+  each.ask("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true);
+  each.server.say(frame(NGHTTP2_HEADERS, NGHTTP2_FLAG_END_STREAM | NGHTTP2_FLAG_END_HEADERS, 1,
+                        literal(":status", status) + literal("content-length", length)));
+  EXPECT_TRUE(each.loop.until([&] { return each.asker.over; }));
+  if (each.asker.aborted) return "refused";
+  return std::to_string(each.asker.status) + " " +
+         std::string(each.asker.fields.find("content-length").value_or("without"));
 }
 
 // RFC 9110 8.6 and RFC 9113 8.1.1: 304 may tell the length of what it stands for, 204 has none, any other

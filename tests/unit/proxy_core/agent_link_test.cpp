@@ -159,14 +159,15 @@ struct AgentLinkTest : testing::Test {
     message.mutable_pod_remove()->set_grace_seconds(grace_seconds);
     say(message);
   }
-  // A conversation with a snapshot of one pod that both sides agree on.
-  void serve_first_pod() {
+  // A conversation with a snapshot of pods 1 to `count` that both sides agree on.
+  void serve_pods(std::uint32_t count) {
     link->start();
     welcome();
-    upsert(pod(1));
+    for (std::uint32_t id = 1; id <= count; ++id) upsert(pod(id));
     snapshot_end();
-    next(), next();
+    for (std::uint32_t i = 0; i <= count; ++i) next();
   }
+  void serve_first_pod() { serve_pods(1); }
   void welcome() {
     accept();
     const node::FromProxy hello = next();
@@ -277,12 +278,7 @@ TEST_F(AgentLinkTest, TellsTheAgentWhyAPodIsNotServed) {
 }
 
 TEST_F(AgentLinkTest, GivesANewAgentTheListenersBack) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  upsert(pod(2));
-  snapshot_end();
-  for (int i = 0; i < 3; ++i) next();
+  serve_pods(2);
   agent.reset();
   listener.reset();
   listen();
@@ -331,12 +327,7 @@ TEST_F(AgentLinkTest, KeepsTheListenersForAnAgentThatComesBackWhileItDrains) {
 
 // Their requests would be cut, with seconds of the grace left.
 TEST_F(AgentLinkTest, KeepsThePodsOfWhichANewAgentTellsWhileItDrains) {
-  link->start();
-  welcome();
-  upsert(pod(1));
-  upsert(pod(2));
-  snapshot_end();
-  for (int i = 0; i < 3; ++i) next();
+  serve_pods(2);
   link->stop_serving(AgentLink::Listeners::keep);
   agent.reset();
   accept();
