@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -188,6 +189,19 @@ class Crash:
     def an_upgrade_of_the_proxies_harms_no_connection(self):
         self.under_load("proxies replaced", lambda: self.lab.restart("proxy"))
 
+    def a_proxy_that_ends_does_not_wait_for_ever_for_an_agent_that_is_stuck(self):
+        agent, proxy = self.lab.pid("agent", "n1"), self.lab.pid("proxy", "n1")
+        os.kill(agent, signal.SIGSTOP)
+        try:
+            begin = time.monotonic()
+            os.kill(proxy, signal.SIGTERM)
+            eventually(f"proxy {proxy} is gone", lambda: not os.path.exists(f"/proc/{proxy}"))
+            print(f"  gone after {time.monotonic() - begin:.1f} s")
+        finally:
+            os.kill(agent, signal.SIGCONT)
+        self.lab.wait_serving("n1")
+        self.under_load("afterwards", lambda: None)
+
     def connections_queued_while_the_clients_proxy_is_dead_are_served_by_the_next(self):
         self.queued("n1", "client", "far", 7000, SECRET)
 
@@ -320,6 +334,7 @@ def main():
         crash.connections_queued_while_the_clients_proxy_is_dead_are_served_by_the_next,
         crash.connections_queued_while_the_servers_proxy_is_dead_are_served_by_the_next,
         crash.an_upgrade_of_the_proxies_harms_no_connection,
+        crash.a_proxy_that_ends_does_not_wait_for_ever_for_an_agent_that_is_stuck,
         crash.everything_killed_comes_back_in_every_order,
         crash.a_plugin_killed_in_the_middle_of_add_leaves_nothing_after_del,
         crash.nothing_was_readable_and_nobody_got_around_the_proxy,
