@@ -83,11 +83,13 @@ struct SocketRequest {
     if (!message || message->bytes.size() != sizeof(SocketRequest)) ::_exit(0);
     SocketRequest request{};
     std::memcpy(&request, message->bytes.data(), sizeof request);
-    const Fd socket(::socket(request.family, request.type | SOCK_CLOEXEC, request.protocol));
+    Fd socket(::socket(request.family, request.type | SOCK_CLOEXEC, request.protocol));
     const std::string reply = std::to_string(socket ? 0 : errno);
     const auto sent =
         socket ? send_unix(conversation, reply, {socket.get()}) : send_unix(conversation, reply);
-    if (!sent) ::_exit(1);
+    // A listener that its test closes must be closed: not before this copy is gone does the test go on.
+    socket.reset();
+    if (!sent || !send_unix(conversation, "closed")) ::_exit(1);
   }
 }
 
@@ -199,7 +201,8 @@ Fd SocketMaker::make(int family, int type, int protocol) const {
   must(send_unix(conversation_.get(), {reinterpret_cast<const char*>(&request), sizeof request}).has_value(),
        "ask for a socket");
   auto reply = receive_unix(conversation_.get());
-  must(reply.has_value(), "get a socket (did the maker's process end?)");
+  must(reply.has_value() && receive_unix(conversation_.get()).has_value(),
+       "get a socket (did the maker's process end?)");
   if (reply->fds.size() != 1) {
     errno = std::atoi(reply->bytes.c_str());
     return {};
