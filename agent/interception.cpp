@@ -129,6 +129,10 @@ Result<> Interception::set_node_addresses(std::vector<IpAddress> addresses) {
   return datapath_ ? datapath_->set_node_addresses(options_.datapath.node_addresses) : Result<>();
 }
 
+bool Interception::lets_the_node_in(Mode mode) const {
+  return mode == Mode::iptables || options_.datapath.probe_cgroup.empty();
+}
+
 Result<Redirect*> Interception::redirect() {
   if (!redirect_) {
     Redirect::Options options;

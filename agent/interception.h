@@ -58,6 +58,10 @@ class Interception {
   std::uint32_t mark() const { return mark_; }
   // The node got or lost addresses. Rules of pods that are enrolled already keep those of before.
   Result<> set_node_addresses(std::vector<IpAddress> addresses);
+  // Whether what comes from the node's own addresses reaches such pods past the proxy: the kubelet's probes
+  // have to, and cannot be told from the node's other programs by rules, nor by eBPF without the kubelet's
+  // cgroup.
+  bool lets_the_node_in(Mode mode) const;
 
   const std::vector<HookProbe>& hooks() const { return hooks_; }
   const ModeChoice& node_choice() const { return node_choice_; }

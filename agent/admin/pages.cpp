@@ -116,6 +116,7 @@ std::string AdminPages::state() {
     if (sandbox.spec.meshed) {
       pod["mode"] = std::string(to_string(sandbox.mode));
       pod["mode_reason"] = sandbox.mode_reason;
+      pod["node_let_in"] = interception.lets_the_node_in(sandbox.mode);
       pod["redirected"] = progress.enrolled || progress.installed;
       pod["listening"] = progress.listening;
       pod["proxy"] = subjects_.links.acknowledged(sandbox.pod_id) ? "acknowledged" : "waiting";

@@ -44,8 +44,6 @@ Result<SpawnSpec> agent_program(const LabLayout& layout, const LabOptions& optio
                   "--pin-folder",       layout.bpf() + "/" + node.name,
                   "--pods-cgroup",      layout.kubepods(node.name),
                   "--probe-cgroup",     layout.system_cgroup(node.name, "kubelet"),
-                  "--node-ip",          node.ip4.to_string(),
-                  "--node-ip",          node.ip6.to_string(),
                   "--interception",     options.interception,
                   "--source",           "folder:" + layout.objects(),
                   "--identity-address", std::string(control_ip) + ":8080",

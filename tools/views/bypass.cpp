@@ -86,8 +86,7 @@ Result<> connect_from(int netns, const std::string& cgroup, const SocketAddress&
   if (code == 0) return {};
   if (code == no_place)
     return make_error(Errc::permission_denied, "its namespace or cgroup cannot be entered");
-  return make_error(Errc::unavailable,
-                    "a connection to " + address.to_string() + " was not taken over: " + std::strerror(code));
+  return make_errno(code, "a connection to " + address.to_string() + " was not taken over");
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ struct BypassTrial {
 };
 
 // From within the pod to an address reserved for documentation (RFC 5737, RFC 3849): answered by the pod's
-// outbound listener, or by nobody. An error says what happened instead.
+// outbound listener, or by nobody. An error says what happened instead, by its errno.
 Result<> try_outbound(const BypassTrial& trial);
 // From the node to a port of the pod where no program listens: answered by the pod's inbound listener, or
 // refused by the kernel.
