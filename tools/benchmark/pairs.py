@@ -27,9 +27,11 @@ spec:
 EBPF = "linkerd.io/inject: enabled, heddle.io/interception: ebpf"
 IPTABLES = "linkerd.io/inject: enabled, heddle.io/interception: iptables"
 OUTSIDE = "linkerd.io/inject: disabled"
-CLIENTS = {"client": EBPF, "client-iptables": IPTABLES, "outside": OUTSIDE, "neighbour": EBPF}
-SERVERS = {"server": ("two", EBPF), "near": ("one", EBPF), "server-iptables": ("two", IPTABLES),
-           "outside-server": ("two", OUTSIDE)}
+# No peer limits how many connections come in a second: what is measured is not, who floods is.
+UNLIMITED = ', heddle.io/max-accepts-per-second: "1000000"'
+CLIENTS = {"client": EBPF + UNLIMITED, "client-iptables": IPTABLES + UNLIMITED, "outside": OUTSIDE, "neighbour": EBPF}
+SERVERS = {"server": ("two", EBPF + UNLIMITED), "near": ("one", EBPF + UNLIMITED),
+           "server-iptables": ("two", IPTABLES + UNLIMITED), "outside-server": ("two", OUTSIDE)}
 # Of one lab: pair -> client's pod, server's pod, nodes whose proxies it passes.
 WAYS = {"": ("client", "server", ("one", "two")), "-same-node": ("client", "near", ("one",)),
         "-iptables": ("client-iptables", "server-iptables", ("one", "two"))}
