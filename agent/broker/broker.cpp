@@ -2,29 +2,14 @@
 #include "agent/broker/broker.h"
 
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 
+#include "base/io/connection.h"
 #include "base/io/netns.h"
-#include "bpf/shared/abi.h"
 
 namespace heddle::agent {
-namespace {
-
-void set_keepalive(int socket) {
-  const auto set = [socket](int level, int name, int value) {
-    ::setsockopt(socket, level, name, &value, sizeof value);
-  };
-  set(SOL_SOCKET, SO_KEEPALIVE, 1);
-  set(IPPROTO_TCP, TCP_KEEPIDLE, HEDDLE_KEEPALIVE_S);
-  set(IPPROTO_TCP, TCP_KEEPINTVL, HEDDLE_KEEPALIVE_S);
-  set(IPPROTO_TCP, TCP_KEEPCNT, HEDDLE_KEEPALIVE_PROBES);
-}
-
-}  // namespace
-
 Result<> prepare_marked(int socket, std::uint32_t mark) {
   if (::setsockopt(socket, SOL_SOCKET, SO_MARK, &mark, sizeof mark) != 0) {
     return make_errno(errno, "cannot mark a mesh socket (needs CAP_NET_ADMIN)");
@@ -39,14 +24,12 @@ Result<std::vector<Fd>> make_mesh_sockets(int netns_fd, bool ipv6, std::uint32_t
   {
     auto scope = ScopedNetns::enter(netns_fd);
     if (!scope) return scope.error();
-    const int on = 1;
     const int off = 0;
     for (std::uint32_t i = 0; i < count; ++i) {
       Fd fd(::socket(ipv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
       if (!fd) return make_errno(errno, "cannot create a socket in the pod's network namespace");
       if (ipv6) ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off);
-      ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-      set_keepalive(fd.get());
+      set_connection_options(fd.get());
       out.push_back(std::move(fd));
     }
   }

@@ -11,7 +11,7 @@
 namespace heddle::agent {
 
 // Unconnected, non-blocking TCP sockets made inside a netns, entered once for all of them: AF_INET6
-// dual-stack or AF_INET, with TCP_NODELAY and keepalive, which stay with them from connection to connection.
+// dual-stack or AF_INET, with set_connection_options(), which stay with them from connection to connection.
 // `tag` marks each as the mesh's own before anybody can use it; its failure fails all.
 Result<std::vector<Fd>> make_mesh_sockets(int netns_fd, bool ipv6, std::uint32_t count,
                                           const std::function<Result<>(int)>& tag);

@@ -24,14 +24,6 @@
 /* Value: struct heddle_address. The peer that the app shall see on the socket's next connection; port 0: the mesh. */
 #define HEDDLE_SO_CLIENT_ADDRESS 1
 
-/* A connection of the mesh: silent for so long it is probed, as often again, */
-#define HEDDLE_KEEPALIVE_S 10
-/*
- * and given up so long after as many probes have no answer. Not TCP_USER_TIMEOUT: it also ends connections whose
- * reader answers, but has paused with a full buffer for as long.
- */
-#define HEDDLE_KEEPALIVE_PROBES 2
-
 struct heddle_address {
 	__be32 ip[4];
 	__u16 port;

@@ -83,7 +83,7 @@ class Stream {
   StreamEvents* events_ = nullptr;
 };
 
-// A connected non-blocking TCP socket on a loop (TCP_NODELAY and keepalive set by whoever made it).
+// A connected non-blocking TCP socket on a loop (set_connection_options() called by whoever made it).
 std::unique_ptr<Stream> make_tcp_stream(Loop& loop, Fd socket);
 
 // Reads from `prefix` first, then from the stream: for bytes consumed by detection. The prefix is freed when

@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "bpf/shared/abi.h"
+#include "proxy/io/unsent_room.h"
 
 namespace heddle::proxy {
 namespace {
@@ -21,18 +21,6 @@ void set_option(int socket, int level, int name, int value) {
 }
 
 }  // namespace
-
-void set_connection_options(int socket) {
-  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
-  set_keepalive(socket);
-}
-
-void set_keepalive(int socket) {
-  set_option(socket, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, HEDDLE_KEEPALIVE_S);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPINTVL, HEDDLE_KEEPALIVE_S);
-  set_option(socket, IPPROTO_TCP, TCP_KEEPCNT, HEDDLE_KEEPALIVE_PROBES);
-}
 
 void hold_handshake_ack(int socket) {
   set_option(socket, IPPROTO_TCP, TCP_QUICKACK, 0);
@@ -98,6 +86,8 @@ bool TcpStream::disconnect() {
   int error = 0;  // a reset that came last: the next connection would be told of it
   size = sizeof error;
   if (::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error != 0) return false;
+  if (unsent_room_ != unsent_bytes_at_first)
+    set_option(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent_bytes_at_first);
   const sockaddr nobody{AF_UNSPEC, {}};
   loop_.remove(socket_.get(), *this);
   return ::connect(socket_.get(), &nobody, sizeof nobody) == 0;
@@ -150,11 +140,27 @@ IoResult TcpStream::send(std::span<const iovec> data, int flags) {
     ack_held_ = false;
     // The kernel promises a writable edge after a short write as it does after EAGAIN (SOCK_NOSPACE is set).
     write_blocked_ = static_cast<std::size_t>(sent) < wanted && data.size() <= 1024;
+    taken_ += static_cast<std::size_t>(sent);
+    if (write_blocked_) fit_room_to_reader();
     return {IoStatus::ok, static_cast<std::size_t>(sent)};
   }
-  if (errno == EAGAIN) return wait_until_writable();
+  if (errno == EAGAIN) {
+    fit_room_to_reader();
+    return wait_until_writable();
+  }
   write_error_ = errno;
   return {IoStatus::error, 0, write_error_};
+}
+
+void TcpStream::fit_room_to_reader() {
+  const auto now = loop_.now();
+  const auto since = std::exchange(no_room_at_, now);
+  const auto taken = std::exchange(taken_, 0);
+  if (since == Loop::Clock::time_point()) return;  // what was taken so far filled buffers
+  const int room = unsent_room(taken, now - since, unsent_bytes_at_first);
+  if (room == unsent_room_) return;
+  unsent_room_ = room;
+  set_option(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, room);
 }
 
 // Most sockets never have to wait; those that watched for it would be reported whenever anything happens to

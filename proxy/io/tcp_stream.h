@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "base/io/connection.h"
 #include "proxy/io/loop.h"
 #include "proxy/io/stream.h"
 
@@ -64,6 +65,7 @@ class TcpStream final : public Stream, private IoHandler {
   void on_io(std::uint32_t events) override;
   IoResult send(std::span<const iovec> data, int flags);
   IoResult wait_until_writable();
+  void fit_room_to_reader();
   void send_held_ack();
   void watch(std::uint32_t events, ShareRef share);
   void leave_socket();
@@ -75,6 +77,9 @@ class TcpStream final : public Stream, private IoHandler {
   bool* gone_ = nullptr;  // set while a callback runs: tells it that the stream was destroyed inside
   int error_ = 0;         // of reading
   int write_error_ = 0;   // apart: after EPIPE the peer's last bytes can still be read
+  int unsent_room_ = unsent_bytes_at_first;
+  std::uint64_t taken_ = 0;             // by the kernel, since
+  Loop::Clock::time_point no_room_at_;  // the last time that it had no room for more
   bool want_write_ = false;
   bool watches_writing_ = false;
   bool write_blocked_ = false;  // a short write: wait for the edge, spare the system call
@@ -88,13 +93,6 @@ class TcpStream final : public Stream, private IoHandler {
   bool read_ended_ = false;
   bool write_ended_ = false;
 };
-
-// Socket options of every connection: no delay, and keepalive that finds a silent peer dead after 30 s. A
-// reader may pause for as long as it wants. Accepted sockets inherit them from their listener (they are
-// copied with the socket), so listeners get them once.
-void set_connection_options(int socket);
-// The same for a brokered socket of an agent that left it to the proxy; it comes without delay already.
-void set_keepalive(int socket);
 
 // Before connect(2): the handshake's last ACK waits for the first bytes and travels with them (TCP_QUICKACK,
 // tcp(7)), one packet and one wake-up of the server less. The TcpStream of a connecting socket sends it at

@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "proxy/io/tcp_stream.h"
+#include "base/io/connection.h"
 #include "proxy/listen/link_connection.h"
 
 namespace heddle::proxy {
@@ -299,7 +299,7 @@ void AgentLink::handle(AgentSockets sockets, std::vector<Fd>& descriptors) {
   if (!sockets.prepared) {  // by an older agent
     for (const Fd& descriptor : descriptors) {
       make_nonblocking(descriptor.get());
-      set_keepalive(descriptor.get());
+      set_connection_options(descriptor.get());
     }
   }
   const std::size_t asker = sockets.request & ((1u << lane_bits) - 1);

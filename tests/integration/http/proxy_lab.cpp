@@ -16,6 +16,7 @@
 #include <future>
 
 #include "base/fd.h"
+#include "base/io/connection.h"
 #include "proxy/http/serve.h"
 #include "proxy/io/tcp_stream.h"
 #include "tests/support/eventually.h"

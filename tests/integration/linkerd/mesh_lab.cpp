@@ -10,6 +10,7 @@
 #include <future>
 #include <sstream>
 
+#include "base/io/connection.h"
 #include "proxy/inbound/inbound.h"
 #include "proxy/outbound/outbound.h"
 #include "proxy/tls/key.h"

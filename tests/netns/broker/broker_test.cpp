@@ -6,7 +6,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
-#include "bpf/shared/abi.h"
+#include "base/io/connection.h"
 #include "tests/support/netns_lab.h"
 
 namespace heddle::agent {
@@ -29,11 +29,12 @@ TEST(Broker, LeavesNothingToSetOnAMarkedSocket) {
     for (const Fd& socket : *made) {
       EXPECT_EQ(option(socket, SOL_SOCKET, SO_MARK), 0x5e);
       EXPECT_EQ(option(socket, SOL_SOCKET, SO_KEEPALIVE), 1);
-      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPIDLE), HEDDLE_KEEPALIVE_S);
-      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPINTVL), HEDDLE_KEEPALIVE_S);
-      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPCNT), HEDDLE_KEEPALIVE_PROBES);
+      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPIDLE), keepalive_seconds);
+      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPINTVL), keepalive_seconds);
+      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_KEEPCNT), keepalive_probes);
       EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_USER_TIMEOUT), 0) << "a reader that pauses would be given up";
       EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_NODELAY), 1);
+      EXPECT_EQ(option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT), unsent_bytes_at_first);
       EXPECT_NE(::fcntl(socket.get(), F_GETFL) & O_NONBLOCK, 0);
     }
   }

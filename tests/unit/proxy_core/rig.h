@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "base/io/connection.h"
 #include "proxy/io/tcp_stream.h"
 #include "proxy/pods/node_pods.h"
 #include "proxy/telemetry/registry.h"

@@ -3,15 +3,20 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
 
+#include "base/io/connection.h"
 #include "proxy/io/loop.h"
 #include "proxy/io/pipe.h"
 #include "proxy/io/tcp_stream.h"
+#include "proxy/io/unsent_room.h"
 #include "tests/unit/proxy_core/tcp_pair.h"
 
 namespace heddle::proxy {
@@ -241,6 +246,72 @@ TEST(TcpStream, TellsWhenWritingMayGoOn) {
                           return reader.writable == 1 && got == sent;
                         }))
       << got << " of " << sent;
+}
+
+// Until the kernel takes no more.
+void fill(Stream& stream) {
+  const std::string block(64 * 1024, 'x');
+  const iovec data = vec(block);
+  while (stream.write({&data, 1}).status == IoStatus::ok) {
+  }
+}
+
+int room_of(int socket) {
+  int room = 0;
+  socklen_t size = sizeof room;
+  EXPECT_EQ(::getsockopt(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &room, &size), 0);
+  return room;
+}
+
+TEST(TcpStream, GivesTheKernelLittleForAReaderThatPauses) {
+  Loop loop;
+  test::TcpPair pair;
+  const int socket = pair.server.get();
+  set_connection_options(socket);
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  fill(*stream);
+  int unsent = 0;
+  ASSERT_EQ(::ioctl(socket, SIOCOUTQNSD, &unsent), 0);
+  EXPECT_GT(unsent, 0);
+  EXPECT_LE(unsent, 3 * unsent_bytes_at_first) << "a segment of loopback goes in whole";
+  EXPECT_EQ(room_of(socket), unsent_bytes_at_first);
+}
+
+TEST(TcpStream, GivesTheKernelMoreForAReaderThatIsFastAndLessWhenItSlowsDown) {
+  Loop loop;
+  test::TcpPair pair;
+  const int socket = pair.server.get();
+  set_connection_options(socket);
+  const int few = 128 * 1024;  // and no more by itself when it is read fast
+  ::setsockopt(pair.client.get(), SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
+  auto stream = make_tcp_stream(loop, std::move(pair.server));
+  Recorder writer;
+  writer.writable = [&] { fill(*stream); };
+  stream->set_events(&writer);
+  fill(*stream);
+  std::string sink(1 << 20, '\0');
+  EXPECT_TRUE(run_until(loop, [&] {
+    while (::recv(pair.client.get(), sink.data(), sink.size(), MSG_DONTWAIT) > 0) {
+    }
+    return room_of(socket) == 1 << 20;
+  })) << room_of(socket);
+  // 2 KiB in a millisecond at most.
+  EXPECT_TRUE(run_until(loop, [&] {
+    (void)!::recv(pair.client.get(), sink.data(), 2048, MSG_DONTWAIT);
+    return room_of(socket) <= 2 * unsent_bytes_at_first;
+  })) << room_of(socket);
+}
+
+TEST(UnsentRoom, IsWhatTheReaderTakesIn50MillisecondsWithinBounds) {
+  using namespace std::chrono_literals;
+  constexpr int least = 64 * 1024;
+  EXPECT_EQ(unsent_room(10 << 20, 1s, least), 512 * 1024);
+  EXPECT_EQ(unsent_room(15 << 20, 1s, least), 512 * 1024) << "a power of two, so that it seldom changes";
+  EXPECT_EQ(unsent_room(2048, 200ms, least), least);
+  EXPECT_EQ(unsent_room(0, 0s, least), least);
+  EXPECT_EQ(unsent_room(1 << 30, 1ms, least), 1 << 20);
+  EXPECT_EQ(unsent_room(UINT64_MAX, -1s, least), 1 << 20);
+  EXPECT_EQ(unsent_room(UINT64_MAX, 10min, least), 256 * 1024) << "more than 4 GiB count as 4 GiB";
 }
 
 TEST(TcpStream, ResetsWhenDestroyedInTheMiddle) {
