@@ -23,6 +23,17 @@ constexpr std::size_t whole_content = 1024;
 // A header block that decodes to more than this is not even read to its end: one byte can stand for 4 KiB.
 constexpr std::size_t most_decoded = 4 * max_head_bytes;
 
+// The head of a frame (RFC 9113, section 4.1), and what content has to bring at least to be worth a frame of
+// its own.
+constexpr std::size_t frame_head_size = 9;
+constexpr std::size_t least_piece = 1024;
+
+// For content of one more frame of this write.
+std::size_t room_in(const Output& output) {
+  const std::size_t with_head = output.size() + frame_head_size;
+  return with_head < most_gathered ? most_gathered - with_head : 0;
+}
+
 // What a frame is that carries nothing; null: it carries something, or what it is the answer to limits it.
 const char* idle_frame(const nghttp2_frame_hd& head) {
   switch (head.type) {
@@ -254,13 +265,17 @@ ssize_t H2Session::Callbacks::read_source(nghttp2_session* session, std::int32_t
     stream.deferred_ = true;
     return NGHTTP2_ERR_DEFERRED;
   }
-  const std::size_t size = std::min(ready, limit);
+  std::size_t size = std::min(ready, limit);
   // nghttp2 goes on by itself as long as there is content. What is gathered counts as sent to whoever it came
   // from, who then sends more.
-  if (size != 0 && connection.output_.size() + size > most_gathered) {
-    stream.deferred_ = stream.paused_ = true;
-    connection.paused_.push_back(&stream);
-    return NGHTTP2_ERR_DEFERRED;
+  const std::size_t room = room_in(connection.output_);
+  if (size > room) {
+    if (room < least_piece) {
+      stream.deferred_ = stream.paused_ = true;
+      connection.paused_.push_back(&stream);
+      return NGHTTP2_ERR_DEFERRED;
+    }
+    size = room;
   }
   *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
   if (size == ready && stream.end_queued_) {
@@ -279,7 +294,7 @@ int H2Session::Callbacks::send_data(nghttp2_session*, nghttp2_frame*, const std:
   auto& stream = *static_cast<H2Stream*>(source->ptr);
   H2Session& session = self(user);
   std::string& out = session.output_.text();
-  out.append(reinterpret_cast<const char*>(head), 9);
+  out.append(reinterpret_cast<const char*>(head), frame_head_size);
   out.append(stream.queue_, stream.queue_sent_, size);
   stream.queue_sent_ += size;
   session.queued_ -= size;
@@ -297,7 +312,9 @@ int H2Session::Callbacks::send_data(nghttp2_session*, nghttp2_frame*, const std:
   }
   if (stream.owed_ == 0 && size != 0) session.sent_.push_back(&stream);
   stream.owed_ += size;
-  return 0;
+  // Without a pause nghttp2 would ask every other stream that has content, and each would be put off and on
+  // again: with thousands of them, milliseconds for each write.
+  return room_in(session.output_) < least_piece ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 nghttp2_session_callbacks* H2Session::Callbacks::table() {

@@ -5,6 +5,18 @@
 #include "proxy/http/h2_server.h"
 #include "tests/unit/http/in_memory.h"
 
+// The linker puts it between nghttp2 and whoever calls it (--wrap).
+namespace {
+std::size_t resumed = 0;
+}
+extern "C" {
+int __real_nghttp2_session_resume_data(nghttp2_session* session, std::int32_t id);
+int __wrap_nghttp2_session_resume_data(nghttp2_session* session, std::int32_t id) {
+  ++resumed;
+  return __real_nghttp2_session_resume_data(session, id);
+}
+}
+
 namespace heddle::proxy::http {
 namespace {
 
@@ -78,6 +90,7 @@ class Flow final : private StreamEvents {
 class MeshPair : public ::testing::Test, public H2ClientOwner, public TunnelHandler {
  protected:
   MeshPair() {
+    resumed = 0;
     auto [ours, theirs] = make_pipe(loop_.loop, 256 * 1024);
     server_ = make_h2_server(loop_.engine, std::move(theirs), answerer_, owner_, mesh_settings(), this);
     client_ = std::make_unique<H2Client>(loop_.engine, std::move(ours), *this, mesh_settings(), true);
@@ -312,6 +325,18 @@ TEST_F(MeshPair, OutlivesThousandsOfTunnelsThatAppsReset) {
   EXPECT_TRUE(loop_.until([&] { return lasting.finished() && far.ended; }));
   EXPECT_EQ(lasting.hash_sent, far.hash_received);
   EXPECT_EQ(far.error, 0);
+}
+
+TEST_F(MeshPair, PutsNoStreamOffWhileItSendsFromAnother) {
+  constexpr std::size_t count = 500;
+  std::vector<std::unique_ptr<Flow>> near, far;
+  for (std::size_t i = 0; i < count; ++i)
+    near.push_back(std::make_unique<Flow>(loop_, client_->open_tunnel("10.0.0.1:80", ""), 100'000, i));
+  ASSERT_TRUE(loop_.until([&] { return accepted_.size() == count; }));
+  for (auto& stream : accepted_) far.push_back(std::make_unique<Flow>(loop_, std::move(stream), 0, 1));
+  ASSERT_TRUE(loop_.until([&] { return std::ranges::all_of(far, [](auto& flow) { return flow->ended; }); },
+                          std::chrono::seconds(30)));
+  EXPECT_LT(resumed, 5 * count) << "each stream is looked at with every write of the connection";
 }
 
 TEST_F(MeshPair, HoldsAtMostTheWindowsForATunnelThatNobodyReads) {
