@@ -5,7 +5,8 @@
 #include "proxy/http/h2_server.h"
 #include "tests/unit/http/in_memory.h"
 
-// The linker puts it between nghttp2 and whoever calls it (--wrap).
+// The linker puts it between nghttp2 and whoever calls it (--wrap), by these names.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 namespace {
 std::size_t resumed = 0;
 }
@@ -16,6 +17,7 @@ int __wrap_nghttp2_session_resume_data(nghttp2_session* session, std::int32_t id
   return __real_nghttp2_session_resume_data(session, id);
 }
 }
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace heddle::proxy::http {
 namespace {
