@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,7 +24,11 @@ constexpr int events_per_wait = 256;
 constexpr int most_unmeasured = 8;  // pieces of one share's work, as long as nobody else has any
 constexpr int most_looks = 4;       // at the descriptors before deferred work, beside the first
 using Events = std::array<epoll_event, events_per_wait>;
-constexpr std::uint32_t wake_generation = ~0u;  // no watch ever has it: marks the eventfd
+constexpr std::uint32_t own_generation = ~0u;  // no watch ever has it: marks the loop's own descriptors
+enum : std::uint64_t { wake_event, alarm_event };
+// Waits of so long, which are almost all, leave the time to the alarm: a time-out of epoll_wait is set up and
+// taken down with each wait, 0.5 us and more.
+constexpr std::chrono::milliseconds alarm_from{20};
 
 }  // namespace
 
@@ -46,6 +51,10 @@ struct Loop::Impl {
 
   Fd epoll;
   Fd wake;
+  Fd alarm;  // rings at `alarm_at`
+  Clock::time_point alarm_at =
+      Clock::time_point::max();                // never later than the first timer, if that is far away
+  bool woken = false;                          // something may have been posted
   std::vector<std::unique_ptr<Share>> shares;  // before everything that holds some
   std::vector<Watch> watches;
   std::vector<Deferred> deferred;
@@ -131,17 +140,19 @@ struct Loop::Impl {
   void dispatch(const epoll_event& event) {
     const auto generation = static_cast<std::uint32_t>(event.data.u64 >> 32);
     const auto fd = static_cast<std::size_t>(event.data.u64 & 0xffffffffu);
-    if (generation == wake_generation) {
-      std::uint64_t count = 0;
-      [[maybe_unused]] const ssize_t got = ::read(wake.get(), &count, sizeof count);
-      return;
-    }
+    if (generation == own_generation) return fd == wake_event ? wake_up() : alarm_rang();
     const Watch& watch = watches[fd];
     if (watch.handler == nullptr || watch.generation != generation) return;
     if (watch.share && shares.size() > 1) return queue(static_cast<int>(fd), event.events);
     current = watch.share.get();
     watch.handler->on_io(event.events);
     current = nullptr;
+  }
+
+  void wake_up() {
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t got = ::read(wake.get(), &count, sizeof count);
+    woken = true;
   }
 
   // One piece of the share's work.
@@ -234,6 +245,7 @@ struct Loop::Impl {
   }
 
   void run_posted() {
+    if (!std::exchange(woken, false)) return;
     {
       const std::lock_guard lock(mutex);
       running_posts.swap(posted);
@@ -254,23 +266,48 @@ struct Loop::Impl {
     clear(running_tasks);
   }
 
+  // How many milliseconds epoll may wait; -1: until something happens, the alarm at the latest.
   int wait_time() {
     if (!deferred.empty() || !ready.empty()) return 0;
     const auto next = timers.next();
     if (!next) return -1;
+    if (*next - now >= alarm_from && set_alarm(*next)) return -1;
     const auto wait = std::chrono::ceil<std::chrono::milliseconds>(*next - Clock::now());
     return static_cast<int>(std::clamp<long long>(wait.count(), 0, 60'000));
+  }
+
+  // An alarm that rings too early is set anew then: timers are moved away far more often than they are waited
+  // for.
+  bool set_alarm(Clock::time_point at) {
+    if (alarm_at <= at) return true;
+    const auto since_boot = at.time_since_epoch();
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(since_boot);
+    itimerspec when{};
+    when.it_value.tv_sec = seconds.count();
+    when.it_value.tv_nsec = std::chrono::nanoseconds(since_boot - seconds).count();
+    if (::timerfd_settime(alarm.get(), TFD_TIMER_ABSTIME, &when, nullptr) != 0) return false;
+    alarm_at = at;
+    return true;
+  }
+
+  // Nothing is read: epoll tells of the next time by itself (EPOLLET), as setting the alarm clears what has
+  // passed.
+  void alarm_rang() { alarm_at = Clock::time_point::max(); }
+
+  bool watch_own(const Fd& fd, std::uint32_t events, std::uint64_t which) const {
+    epoll_event event{};
+    event.events = events;
+    event.data.u64 = (std::uint64_t{own_generation} << 32) | which;
+    return fd && ::epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fd.get(), &event) == 0;
   }
 };
 
 Loop::Loop() : impl_(std::make_unique<Impl>()) {
   impl_->epoll.reset(::epoll_create1(EPOLL_CLOEXEC));
   impl_->wake.reset(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  epoll_event event{};
-  event.events = EPOLLIN;
-  event.data.u64 = (std::uint64_t{wake_generation} << 32);
-  if (!impl_->epoll || !impl_->wake ||
-      ::epoll_ctl(impl_->epoll.get(), EPOLL_CTL_ADD, impl_->wake.get(), &event) != 0) {
+  impl_->alarm.reset(::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC));
+  if (!impl_->epoll || !impl_->watch_own(impl_->wake, EPOLLIN, wake_event) ||
+      !impl_->watch_own(impl_->alarm, EPOLLIN | EPOLLET, alarm_event)) {
     throw std::runtime_error("cannot create an event loop: " + make_errno(errno).message());
   }
 }
@@ -293,7 +330,7 @@ Result<> Loop::add(int fd, std::uint32_t events, IoHandler& handler, ShareRef sh
   const auto index = static_cast<std::size_t>(fd);
   if (impl_->watches.size() <= index) impl_->watches.resize(std::max<std::size_t>(64, index + index / 2 + 1));
   Impl::Watch& watch = impl_->watches[index];
-  if (++watch.generation == wake_generation) watch.generation = 1;
+  if (++watch.generation == own_generation) watch.generation = 1;
   impl_->unqueue(fd);
   watch.handler = &handler;
   watch.share = std::move(share);

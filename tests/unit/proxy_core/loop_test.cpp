@@ -151,6 +151,38 @@ TEST(Timer, MayBeMovedBothWaysAndCancelled) {
   EXPECT_EQ(order, "pq");
 }
 
+TEST(Timer, FiresInTimeHoweverFarAwayItWasAndWhatElseWasMoved) {
+  using namespace std::chrono_literals;
+  Loop loop;
+  const auto begin = Loop::Clock::now();
+  std::vector<std::chrono::milliseconds> order;
+  const auto note = [&](std::chrono::milliseconds due) {
+    order.push_back(due);
+    EXPECT_GE(Loop::Clock::now() - begin, due);
+  };
+  Timer never(loop, [&] { note(0ms); });
+  Timer pulled(loop, [&] { note(45ms); });
+  Timer moved(loop, [&] { note(60ms); });
+  Timer pushed(loop, [&] {
+    note(90ms);
+    loop.stop();
+  });
+  Timer first(loop, [&] {
+    note(5ms);
+    never.cancel();
+    moved.arm(55ms);
+    pushed.arm(85ms);
+  });
+  never.arm(25ms);
+  pushed.arm(30ms);
+  moved.arm(10s);
+  pulled.arm(10s);
+  pulled.arm(45ms);
+  first.arm(5ms);
+  loop.run();
+  EXPECT_EQ(order, (std::vector{5ms, 45ms, 60ms, 90ms}));
+}
+
 TEST(Timer, MayDestroyItselfInItsCallback) {
   Loop loop;
   std::unique_ptr<Timer> timer;
