@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -18,6 +19,15 @@ constexpr std::uint32_t watched = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLET;
 
 void set_option(int socket, int level, int name, int value) {
   ::setsockopt(socket, level, name, &value, sizeof value);
+}
+
+// One part needs no message to be described, which the kernel would copy first.
+ssize_t send_parts(int socket, std::span<const iovec> parts, int flags) {
+  if (parts.size() == 1) return ::send(socket, parts[0].iov_base, parts[0].iov_len, flags);
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(parts.data());
+  message.msg_iovlen = std::min<std::size_t>(parts.size(), 1024);  // IOV_MAX
+  return ::sendmsg(socket, &message, flags);
 }
 
 }  // namespace
@@ -129,12 +139,9 @@ IoResult TcpStream::send(std::span<const iovec> data, int flags) {
   if (write_blocked_) return wait_until_writable();
   std::size_t wanted = 0;
   for (const iovec& part : data) wanted += part.iov_len;
-  msghdr message{};
-  message.msg_iov = const_cast<iovec*>(data.data());
-  message.msg_iovlen = data.size() < 1024 ? data.size() : 1024;  // IOV_MAX
   ssize_t sent = 0;
   do {
-    sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | flags);
+    sent = send_parts(socket_.get(), data, MSG_NOSIGNAL | flags);
   } while (sent < 0 && errno == EINTR);
   if (sent >= 0) {
     ack_held_ = false;
