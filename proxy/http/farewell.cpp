@@ -15,6 +15,12 @@ constexpr int reads_per_turn = 4;
 
 }  // namespace
 
+std::size_t unsent(const Stream& stream) {
+  int queued = 0;
+  const bool known = stream.descriptor() >= 0 && ::ioctl(stream.descriptor(), SIOCOUTQ, &queued) == 0;
+  return stream.buffered() + (known && queued > 0 ? static_cast<std::size_t>(queued) : 0);
+}
+
 Farewell::Farewell(Engine& engine, std::unique_ptr<Stream> stream, std::function<void()> done)
     : engine_(engine), stream_(std::move(stream)), done_(std::move(done)) {
   stream_->set_events(this);
@@ -25,13 +31,6 @@ Farewell::Farewell(Engine& engine, std::unique_ptr<Stream> stream, std::function
 
 Farewell::~Farewell() {
   stream_->set_events(nullptr);
-}
-
-// What the peer has not acknowledged yet, the kernel's part included.
-std::size_t Farewell::unsent() const {
-  int queued = 0;
-  const bool known = stream_->descriptor() >= 0 && ::ioctl(stream_->descriptor(), SIOCOUTQ, &queued) == 0;
-  return stream_->buffered() + (known && queued > 0 ? static_cast<std::size_t>(queued) : 0);
 }
 
 // Nothing is heard any more until the owner has come to destroy this.
@@ -55,7 +54,7 @@ void Farewell::on_turn() {
 }
 
 void Farewell::on_deadline() {
-  const std::size_t now = unsent();
+  const std::size_t now = unsent(*stream_);
   looks_ = now == unsent_ ? looks_ + 1 : 0;
   unsent_ = now;
   if (looks_ < (now == 0 ? quiet_looks : stuck_looks)) return engine_.closing().start(*this);

@@ -12,6 +12,11 @@
 
 namespace heddle::proxy::http {
 
+// Bytes that the peer has not acknowledged yet, the kernel's part included.
+std::size_t unsent(const Stream& stream);
+// So few may be left to a kernel that nobody asks about them any more.
+inline constexpr std::size_t most_left_to_kernel = 16 * 1024;
+
 // The end of a server-side connection whose last bytes were written. Closing with unread bytes resets, and a
 // reset may overtake what is on its way: so our half is closed, whatever still comes is thrown away, and the
 // descriptor is given back as soon as the peer has ended its half, or has had everything for two looks. A
@@ -27,7 +32,6 @@ class Farewell final : private StreamEvents, private TurnItem, private Deadline 
   void on_writable() override {}
   void on_turn() override;
   void on_deadline() override;
-  std::size_t unsent() const;
   void finish();
 
   Engine& engine_;

@@ -269,6 +269,7 @@ void H1Server::start(std::string_view head_text) {
   connect_request_ = head.is_connect();
   http1_0_ = head.version == Version::http1_0;
   keep_alive_ = !head.wants_close && !head.is_upgrade;
+  last_word_ = head.wants_close && !http1_0_;
   expects_continue_ = head.wants_continue;
   content_.begin(head.content == Content::streamed ? ContentReader::Kind::chunked
                  : head.content == Content::sized  ? ContentReader::Kind::sized
@@ -430,7 +431,7 @@ void H1Server::refuse(std::uint16_t status, const std::string& why) {
   ResponseHead head = make_error_response(status, why, false);
   head_request_ = connect_request_ = http1_0_ = false;
   in_exchange_ = true;
-  keep_alive_ = false;
+  keep_alive_ = last_word_ = false;
   content_.begin(ContentReader::Kind::none);
   respond(head, true);
   in_exchange_ = false;
@@ -464,6 +465,12 @@ void H1Server::flush() {
 void H1Server::linger() {
   lingering_ = true;
   if (read_ended_) return end();
+  // Who has asked for the end sends nothing after it (RFC 9112, section 9.6): closing resets nothing then,
+  // and what the kernel still has to send is its own matter as long as it is little.
+  if (last_word_ && content_.done() && carry_.empty() && unsent(*stream_) <= most_left_to_kernel) {
+    stream_->let_go();
+    return end();
+  }
   farewell_ = std::make_unique<Farewell>(engine_, std::move(stream_), [this] { end(); });
 }
 

@@ -89,6 +89,7 @@ class H1Server final : public ServerCodec,
   bool connect_request_ = false;
   bool http1_0_ = false;
   bool keep_alive_ = true;
+  bool last_word_ = false;  // the client said of this request that it is its last
   bool expects_continue_ = false;
   bool draining_ = false;
   bool idle_ends_ = false;  // drained for long: waiting for a request is over

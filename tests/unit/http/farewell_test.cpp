@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -48,11 +49,50 @@ class FarewellTest : public ::testing::Test {
   Owner owner_;
 };
 
-TEST_F(FarewellTest, DoesNotWaitForAClientThatKeepsItsHalfOpen) {
+TEST_F(FarewellTest, IsNotNeededForAClientThatSaidItsLastWord) {
+  const int descriptor = pair_.server.get();
   auto server =
       make_h1_server(loop_.engine, make_tcp_stream(loop_.loop, std::move(pair_.server)), answerer_, owner_);
   answerer_.on_start = [&] { answerer_.answer(200, "last"); };
   say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+  ASSERT_TRUE(loop_.until([&] { return answerer_.started == 1; }));
+  loop_.settle();
+  EXPECT_EQ(owner_.closed, 1) << "it waits for the client's end";
+  server.reset();
+  EXPECT_EQ(::fcntl(descriptor, F_GETFD), -1);
+  const std::string heard = read_to_end(pair_.client.get());
+  EXPECT_TRUE(heard.ends_with("last")) << heard;
+}
+
+TEST_F(FarewellTest, IsSaidToAClientThatSendsOnAfterItsLastWord) {
+  auto server =
+      make_h1_server(loop_.engine, make_tcp_stream(loop_.loop, std::move(pair_.server)), answerer_, owner_);
+  answerer_.on_start = [&] { answerer_.answer(200, "last"); };
+  say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /more HTTP/1.1\r\n");
+  ASSERT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
+  server.reset();
+  const std::string heard = read_to_end(pair_.client.get());
+  EXPECT_TRUE(heard.ends_with("last")) << heard;
+}
+
+TEST_F(FarewellTest, IsSaidToAClientWhoseRequestWasRefused) {
+  auto server =
+      make_h1_server(loop_.engine, make_tcp_stream(loop_.loop, std::move(pair_.server)), answerer_, owner_);
+  say("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n");
+  loop_.settle();
+  EXPECT_EQ(owner_.closed, 0) << "its content is still to come, and would reset what it is told";
+  say("abc");
+  ASSERT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
+  server.reset();
+  const std::string heard = read_to_end(pair_.client.get());
+  EXPECT_TRUE(heard.starts_with("HTTP/1.1 400 ") && !heard.ends_with("<reset>")) << heard;
+}
+
+TEST_F(FarewellTest, DoesNotWaitForAClientThatKeepsItsHalfOpen) {
+  auto server =
+      make_h1_server(loop_.engine, make_tcp_stream(loop_.loop, std::move(pair_.server)), answerer_, owner_);
+  answerer_.on_start = [&] { answerer_.answer(200, "last"); };
+  say("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
   const auto begin = Loop::Clock::now();
   ASSERT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
   EXPECT_LT(Loop::Clock::now() - begin, std::chrono::seconds(2)) << "a few looks of 10 ms";

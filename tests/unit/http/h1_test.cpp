@@ -71,6 +71,13 @@ TEST_F(H1ServerTest, ClosesAfterConnectionClose) {
   client_->say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
   ASSERT_TRUE(loop_.until([&] { return client_->ended; }));
   EXPECT_NE(client_->heard.find("connection: close"), std::string::npos);
+  EXPECT_TRUE(loop_.until([&] { return owner_.closed == 1; })) << "the client has nothing more to say";
+}
+
+TEST_F(H1ServerTest, ClosesAfterTheEndOfAClientThatDidNotAskForIt) {
+  answerer_.on_start = [&] { answerer_.answer(200, "x"); };
+  client_->say("GET / HTTP/1.0\r\n\r\n");
+  ASSERT_TRUE(loop_.until([&] { return client_->ended; }));
   EXPECT_EQ(owner_.closed, 0) << "must wait for the client's end, or a reset may overtake the response";
   client_->stream->finish_writes();
   EXPECT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
