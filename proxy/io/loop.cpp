@@ -206,21 +206,28 @@ struct Loop::Impl {
 
   bool contended_lately() const { return ready.contended() || current_since - switched < contention; }
 
-  // What shares have to do, until a turn's time is over. Who is alone and has nothing new waits with what it
-  // deferred until `all` is to be done: more may come that is written with it.
+  // What shares have to do, until a turn's time is over. Who is alone waits with what it deferred until `all`
+  // is to be done: more may come that is written with it. By then that goes before what is new, or it might
+  // wait for ever.
   void serve_shares(bool all) {
     if (ready.empty()) return;
     // Little work of one share alone is not measured, as nobody waits for it.
     int unmeasured = 0;
     current_since = now;
     if (contended_lately()) current_since = Clock::now();
-    const auto end = current_since + turn;
+    const bool alone = !contended_lately();
+    const auto end = current_since + (alone ? turn_alone : turn);
+    bool gathered = alone && all;
     serving = true;
     while (FairRing::Member* next = ready.next()) {
       Share& share = static_cast<Share&>(*next);
-      if (std::exchange(last, &share) != &share) switched = current_since;
+      if (const Share* before = std::exchange(last, &share); before != nullptr && before != &share) {
+        switched = current_since;
+      }
       if (!share.has_new()) {
         if (!all && !share.unwinds() && !ready.contended()) break;
+        begin_to_unwind(share);
+      } else if (std::exchange(gathered, false)) {
         begin_to_unwind(share);
       }
       serve(share);
@@ -232,7 +239,7 @@ struct Loop::Impl {
       const auto later = Clock::now();
       ready.charge(share, later - current_since);
       if (share.idle()) ready.remove(share);
-      if (share.credit() <= FairRing::Time{0}) begin_to_unwind(share);
+      if (share.credit() <= FairRing::Time{0} && contended_lately()) begin_to_unwind(share);
       current_since = later;
       if (later >= end) break;
     }

@@ -94,6 +94,8 @@ class Loop {
   // How long shares are served before it is looked what else is ready, and after which a piece of work that
   // can be cut is.
   static constexpr std::chrono::microseconds turn{25};
+  // The same while one of them alone has work, which gathers more answers in a write.
+  static constexpr std::chrono::microseconds turn_alone{100};
   // How long after two shares had work it is looked that often.
   static constexpr std::chrono::milliseconds contention{100};
 

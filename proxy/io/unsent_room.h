@@ -10,8 +10,8 @@ namespace heddle::proxy {
 
 // How much unsent data of a connection the kernel may hold (TCP_NOTSENT_LOWAT), in bytes, a power of two:
 // what its reader takes in 50 ms. Who reads fast is served in large pieces, for who reads slowly little is
-// put aside. Pure. `taken`: bytes that the kernel took in `time`, from one time that it had no room to the
-// next.
+// put aside. `least` at least, 1 MiB at most. Pure. `taken`: bytes that the kernel took in `time`, from one
+// time that it had no room to the next.
 inline int unsent_room(std::uint64_t taken, std::chrono::nanoseconds time, int least) {
   constexpr std::uint64_t most = 1 << 20;
   constexpr std::uint64_t parts_of_a_second = 20;

@@ -164,7 +164,8 @@ TEST_P(KubernetesCaller, RefusesWhatTheQueueDoesNotTake) {
   EXPECT_TRUE(test::eventually([&] { return tally.exhausted == 3; }));
   api_.hold_answers(false);
   // The scripted API makes a thread for each: seconds, half a minute under ThreadSanitizer on a busy machine.
-  EXPECT_TRUE(test::eventually([&] { return tally.answers == most_at_once() + Caller::most_waiting; }, seconds(120)))
+  EXPECT_TRUE(
+      test::eventually([&] { return tally.answers == most_at_once() + Caller::most_waiting; }, seconds(120)))
       << tally.answers << " answers";
   EXPECT_EQ(tally.exhausted, 3U);
 }
