@@ -145,7 +145,7 @@ def one_round(lab, kind):
     """Runs by name, the most memory a proxy had beside the flood, and how much of their processor proxies used."""
     runs = {"alone": lab.ask("good"), "again": lab.ask("good")}
     asked = lab.given.seconds + 1  # with what its client does before
-    flood = lab.flood(kind, 3 + 2 * asked)
+    flood = lab.flood(kind, 6 + 2 * asked)  # it must not end before the last of them does
     time.sleep(1)  # it begins
     before, began = lab.busy(), time.monotonic_ns()
     runs["beside"] = lab.ask("good")
