@@ -211,6 +211,7 @@ void H1Server::feed(std::string_view input) {
     if (used == 0) break;
     input.remove_prefix(used);
   }
+  if (closing_ && !input.empty()) last_word_ = false;  // more may follow what it should not have sent
   if (!closed_ && !closing_ && !input.empty()) {
     if (input.size() == joined.size()) {
       carry_ = std::move(joined);

@@ -27,7 +27,8 @@ std::string read_to_end(int socket) {
 
 class FarewellTest : public ::testing::Test {
  protected:
-  FarewellTest() : loop_({milliseconds(0), milliseconds(0), milliseconds(10)}) {}
+  explicit FarewellTest(milliseconds look = milliseconds(10))
+      : loop_({milliseconds(0), milliseconds(0), look}) {}
   void say(std::string_view text) {
     ASSERT_EQ(::send(pair_.client.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
   }
@@ -49,7 +50,13 @@ class FarewellTest : public ::testing::Test {
   Owner owner_;
 };
 
-TEST_F(FarewellTest, IsNotNeededForAClientThatSaidItsLastWord) {
+// Nobody is given up in the time of a test.
+class LongFarewell : public FarewellTest {
+ protected:
+  LongFarewell() : FarewellTest(std::chrono::minutes(1)) {}
+};
+
+TEST_F(LongFarewell, IsNotNeededForAClientThatSaidItsLastWord) {
   const int descriptor = pair_.server.get();
   auto server =
       make_h1_server(loop_.engine, make_tcp_stream(loop_.loop, std::move(pair_.server)), answerer_, owner_);
@@ -64,24 +71,29 @@ TEST_F(FarewellTest, IsNotNeededForAClientThatSaidItsLastWord) {
   EXPECT_TRUE(heard.ends_with("last")) << heard;
 }
 
-TEST_F(FarewellTest, IsSaidToAClientThatSendsOnAfterItsLastWord) {
+TEST_F(LongFarewell, IsSaidToAClientThatSendsOnAfterItsLastWord) {
   auto server =
       make_h1_server(loop_.engine, make_tcp_stream(loop_.loop, std::move(pair_.server)), answerer_, owner_);
   answerer_.on_start = [&] { answerer_.answer(200, "last"); };
   say("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /more HTTP/1.1\r\n");
+  ASSERT_TRUE(loop_.until([&] { return answerer_.started == 1; }));
+  loop_.settle();
+  EXPECT_EQ(owner_.closed, 0) << "the rest of it would reset the answer";
+  ::shutdown(pair_.client.get(), SHUT_WR);
   ASSERT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
   server.reset();
   const std::string heard = read_to_end(pair_.client.get());
   EXPECT_TRUE(heard.ends_with("last")) << heard;
 }
 
-TEST_F(FarewellTest, IsSaidToAClientWhoseRequestWasRefused) {
+TEST_F(LongFarewell, IsSaidToAClientWhoseRequestWasRefused) {
   auto server =
       make_h1_server(loop_.engine, make_tcp_stream(loop_.loop, std::move(pair_.server)), answerer_, owner_);
   say("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n");
   loop_.settle();
   EXPECT_EQ(owner_.closed, 0) << "its content is still to come, and would reset what it is told";
   say("abc");
+  ::shutdown(pair_.client.get(), SHUT_WR);
   ASSERT_TRUE(loop_.until([&] { return owner_.closed == 1; }));
   server.reset();
   const std::string heard = read_to_end(pair_.client.get());
